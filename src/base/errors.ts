@@ -1,0 +1,59 @@
+/** What every error of Evenkeel says: the rule that was broken, what came instead, and what to do about it. */
+export interface Complaint {
+  readonly rule: string;
+  readonly got: string;
+  readonly fix?: string;
+}
+
+/** Root of all errors that Evenkeel raises on purpose; anything else that escapes is a defect. */
+export class EvenkeelError extends Error {
+  override readonly name: string = "EvenkeelError";
+
+  constructor(complaint: Complaint | string, options?: { cause?: unknown }) {
+    super(typeof complaint === "string" ? complaint : sentence(complaint), options);
+  }
+}
+
+function sentence({ rule, got, fix }: Complaint): string {
+  return `${rule}; got ${got}.${fix ? ` ${fix}${/[.!?]$/.test(fix) ? "" : "."}` : ""}`;
+}
+
+/** A shape, rank, axis or index does not fit. */
+export class ShapeError extends EvenkeelError {
+  override readonly name = "ShapeError";
+}
+
+/** An element type does not fit, or types were mixed. */
+export class DTypeError extends EvenkeelError {
+  override readonly name = "DTypeError";
+}
+
+/** A device is missing, or devices were mixed. */
+export class DeviceError extends EvenkeelError {
+  override readonly name = "DeviceError";
+}
+
+/** An option has an unknown name or a value outside its range. */
+export class OptionError extends EvenkeelError {
+  override readonly name = "OptionError";
+}
+
+/** A tensor was used after dispose, a graph after its release, or a call came at a time that has no meaning. */
+export class StateError extends EvenkeelError {
+  override readonly name = "StateError";
+}
+
+/** The heap cannot grow; the text says what is alive. */
+export class OutOfMemoryError extends EvenkeelError {
+  override readonly name = "OutOfMemoryError";
+}
+
+/** A file or a byte stream is missing, cut short, or not of the format it should have. */
+export class FormatError extends EvenkeelError {
+  override readonly name = "FormatError";
+}
+
+/** A backend has no kernel for this case; dispatch falls back on this error and on no other. */
+export class UnsupportedKernel extends EvenkeelError {
+  override readonly name = "UnsupportedKernel";
+}

@@ -1,0 +1,27 @@
+/**
+ * Words that the caller and the workers share, as indices into an Int32Array at byte CONTROL_ADDRESS.
+ * Words that different sides write lie on cache lines of their own (16 words).
+ */
+export const CONTROL_ADDRESS = 65536;
+/** Kernel arguments: doubles at this byte address, in the order of the kernel's argument class. */
+export const ARGS_ADDRESS = CONTROL_ADDRESS + 4096;
+export const MAX_ARGS = 256;
+
+export const word = {
+  /** Rises by one for each job; workers sleep on it. */
+  epoch: 0,
+  /** Chunks nobody has taken yet. Taking one is a compare-and-swap from n to n - 1. */
+  remaining: 16,
+  /** Chunks that are done. */
+  done: 32,
+  /** Workers asleep on `epoch`; only then does the caller pay for a notify. */
+  sleeping: 48,
+  /** Workers that are up, for `threadsReady`. */
+  ready: 64,
+  /** The job: index of the kernel, units in all, units a chunk. Written by the caller before `remaining`. */
+  kernel: 80,
+  units: 81,
+  chunkUnits: 82,
+  /** Set when a kernel trapped inside a worker. */
+  failed: 96,
+} as const;

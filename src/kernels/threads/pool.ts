@@ -1,0 +1,108 @@
+import { hardwareThreads, startWorker } from "#workers";
+import { OptionError } from "../../base/errors.js";
+import { heap } from "../../memory/heap.js";
+import { kernelIndex, kernelNames, kernelTable, wasmModule } from "../wasm/module.js";
+import { ARGS_ADDRESS, CONTROL_ADDRESS, MAX_ARGS, word } from "./control.js";
+import { workerMain } from "./worker.js";
+
+const MAX_THREADS = 64;
+/** Below about this many element operations a fork costs more than it saves. */
+const FORK_WORK = 20_000;
+/** More chunks than threads let a fast thread take over from a slow one; results do not depend on it. */
+const CHUNKS_PER_THREAD = 4;
+
+let threads = 0; // 0: not decided yet
+let said = false;
+const stops: (() => void)[] = [];
+const control = new Int32Array(heap.memory.buffer, CONTROL_ADDRESS, 256);
+
+/** The number of threads that kernels may use. */
+export function getThreads(): number {
+  if (threads === 0) threads = heap.shared ? Math.min(MAX_THREADS, hardwareThreads()) : 1;
+  return threads;
+}
+
+/**
+ * Sets the number of threads: 1 means none beside the caller. Results are the same bits for any number.
+ * Workers start in the background with the first large job; until they are up the caller does the work.
+ * Throws OptionError unless n is a whole number in [1, 64].
+ */
+export function setThreads(n: number): void {
+  if (!Number.isInteger(n) || n < 1 || n > MAX_THREADS) {
+    throw new OptionError({ rule: `setThreads takes a whole number from 1 to ${MAX_THREADS}`, got: String(n) });
+  }
+  if (n > 1 && !heap.shared) sayOnce();
+  threads = heap.shared ? n : 1;
+  while (stops.length > threads - 1) stops.pop()!();
+}
+
+/** Workers that are up (the caller not counted). For tests and for `doctor`. */
+export const workersReady = (): number => (heap.shared ? Math.min(stops.length, Atomics.load(control, word.ready)) : 0);
+
+/** Starts the workers now, without waiting for them. */
+export function startThreads(): void {
+  const wanted = getThreads() - 1;
+  while (stops.length < wanted) {
+    stops.push(
+      startWorker(workerMain.toString(), {
+        module: wasmModule,
+        memory: heap.memory,
+        kernelNames,
+        controlAddress: CONTROL_ADDRESS,
+        argsAddress: ARGS_ADDRESS,
+        word,
+        index: stops.length + 1,
+      }),
+    );
+  }
+}
+
+function sayOnce(): void {
+  if (said) return;
+  said = true;
+  console.warn(
+    "evenkeel: SharedArrayBuffer is not available here, so kernels run on one thread. " +
+      "In a browser, serve the page with COOP: same-origin and COEP: require-corp.",
+  );
+}
+
+/**
+ * Runs kernel `name` over the units [0, units), cut into chunks that the caller and the workers take as they can.
+ *
+ * A unit writes what no other unit writes, and what it writes depends on the shapes alone; that is why any number
+ * of threads gives the same bits. `work` is the rough number of element operations, to decide whether to fork.
+ * `args` become doubles in the kernel's argument block, in order.
+ */
+export function launch(name: string, units: number, work: number, args: readonly number[]): void {
+  if (units <= 0) return;
+  if (args.length > MAX_ARGS) throw new Error(`kernel ${name} takes ${args.length} arguments; ${MAX_ARGS} fit`);
+  heap.doubles.set(args, ARGS_ADDRESS / 8);
+  const index = kernelIndex(name);
+  const kernel = kernelTable[index]!;
+  if (units === 1 || work < FORK_WORK || getThreads() === 1) {
+    if (!heap.shared && work >= FORK_WORK && hardwareThreads() > 1) sayOnce();
+    kernel(ARGS_ADDRESS, 0, units, 0);
+    return;
+  }
+  startThreads();
+  const chunkUnits = Math.ceil(units / Math.min(units, threads * CHUNKS_PER_THREAD));
+  const chunks = Math.ceil(units / chunkUnits);
+  control[word.kernel] = index;
+  control[word.units] = units;
+  control[word.chunkUnits] = chunkUnits;
+  Atomics.store(control, word.done, 0);
+  Atomics.store(control, word.remaining, chunks);
+  Atomics.add(control, word.epoch, 1);
+  if (Atomics.load(control, word.sleeping) > 0) Atomics.notify(control, word.epoch);
+  for (;;) {
+    const left = Atomics.load(control, word.remaining);
+    if (left <= 0) break;
+    if (Atomics.compareExchange(control, word.remaining, left, left - 1) !== left) continue;
+    const lo = (left - 1) * chunkUnits;
+    kernel(ARGS_ADDRESS, lo, Math.min(lo + chunkUnits, units), 0);
+    Atomics.add(control, word.done, 1);
+  }
+  // Waits only for chunks that a worker has already taken: a worker still asleep or starting holds none.
+  while (Atomics.load(control, word.done) !== chunks) {}
+  if (Atomics.exchange(control, word.failed, 0) !== 0) throw new Error(`kernel ${name} trapped in a worker`);
+}

@@ -1,0 +1,19 @@
+import { availableParallelism } from "node:os";
+import { Worker } from "node:worker_threads";
+import type { WorkerSetup } from "./worker.js";
+
+export const hardwareThreads = (): number => availableParallelism();
+
+/** Starts a worker from source text; the return value ends it. It never keeps the process alive. */
+export function startWorker(source: string, setup: WorkerSetup): () => void {
+  const worker = new Worker(`(${source})(require("node:worker_threads").workerData)`, {
+    eval: true,
+    workerData: setup,
+    // Without this the worker would inherit loader flags of the parent (a test runner's, say) and start slowly.
+    execArgv: [],
+  });
+  worker.unref();
+  // A worker that cannot start takes no work, and the caller does it all: slower, never wrong.
+  worker.on("error", () => {});
+  return () => void worker.terminate();
+}

@@ -1,0 +1,154 @@
+import type { DType, NumberArray } from "../base/dtype.js";
+import { bytesPerElement } from "../base/dtype.js";
+import { OutOfMemoryError } from "../base/errors.js";
+import { BlockAllocator } from "./allocator.js";
+
+const PAGE = 65536;
+/** Below this address lie the kernels' constants and the control words of the thread pool; above it, tensors. */
+export const HEAP_START = 1 << 20;
+const FIRST_PAGES = (HEAP_START + (16 << 20)) / PAGE;
+/** 4 GiB, the reach of a 32-bit address; engines that will not reserve that much are asked for less. */
+const MAXIMUM_PAGES = [65536, 49152, 32768, 16384, 8192];
+
+/** A place in the heap, as kernels see it. */
+export interface Slot {
+  /** Byte address. */
+  readonly ptr: number;
+  /** Number of elements. */
+  readonly length: number;
+  readonly dtype: DType;
+}
+
+function reserve(): { memory: WebAssembly.Memory; shared: boolean; maximum: number } {
+  const sharing = typeof SharedArrayBuffer !== "undefined";
+  for (const shared of sharing ? [true, false] : [false]) {
+    for (const maximum of MAXIMUM_PAGES) {
+      try {
+        return { memory: new WebAssembly.Memory({ initial: FIRST_PAGES, maximum, shared }), shared, maximum };
+      } catch {
+        // The engine refuses to reserve this much, or to share; the next smaller wish follows.
+      }
+    }
+  }
+  throw new OutOfMemoryError({
+    rule: "Evenkeel needs a WebAssembly memory that can reach 512 MiB",
+    got: "a refusal from the engine",
+    fix: "Close other pages or raise the process's memory limit",
+  });
+}
+
+/** The one memory of all CPU tensors: any kernel and any thread reaches any tensor without a copy. */
+export class Heap {
+  readonly memory: WebAssembly.Memory;
+  readonly shared: boolean;
+  private readonly maximumPages: number;
+  private readonly blocks = new BlockAllocator(64);
+  private buffer: ArrayBufferLike;
+  private f32: Float32Array;
+  private f64: Float64Array;
+  private i32: Int32Array;
+  private peak = 0;
+  /** Says what is alive, for the text of an out-of-memory error; set by whoever knows the tensors. */
+  describeLive: () => string = () => "";
+
+  constructor() {
+    const { memory, shared, maximum } = reserve();
+    this.memory = memory;
+    this.shared = shared;
+    this.maximumPages = maximum;
+    this.buffer = memory.buffer;
+    this.f32 = new Float32Array(this.buffer);
+    this.f64 = new Float64Array(this.buffer);
+    this.i32 = new Int32Array(this.buffer);
+    this.blocks.extend(this.buffer.byteLength - HEAP_START);
+  }
+
+  /** Live, peak and reserved bytes, and the number of live blocks. */
+  get stats(): { liveBytes: number; peakBytes: number; reservedBytes: number; liveBlocks: number } {
+    return {
+      liveBytes: this.blocks.liveBytes,
+      peakBytes: this.peak,
+      reservedBytes: this.buffer.byteLength,
+      liveBlocks: this.blocks.liveBlocks,
+    };
+  }
+
+  resetPeak(): void {
+    this.peak = this.blocks.liveBytes;
+  }
+
+  /** A block id; its address is `address(id)`, on a 64-byte boundary. Contents are undefined. */
+  allocate(bytes: number): number {
+    let block = this.blocks.allocate(bytes);
+    if (block < 0) {
+      this.grow(bytes);
+      block = this.blocks.allocate(bytes);
+    }
+    if (this.blocks.liveBytes > this.peak) this.peak = this.blocks.liveBytes;
+    return block;
+  }
+
+  free(block: number): void {
+    this.blocks.free(block);
+  }
+
+  address(block: number): number {
+    return HEAP_START + this.blocks.offset(block);
+  }
+
+  /** Elements of a slot as a view; valid until the heap grows, so take it afresh for each use. */
+  view(slot: Slot): NumberArray {
+    this.refresh();
+    const from = slot.ptr / bytesPerElement[slot.dtype];
+    const all = slot.dtype === "float32" ? this.f32 : slot.dtype === "float64" ? this.f64 : this.i32;
+    return all.subarray(from, from + slot.length);
+  }
+
+  /** The whole memory as 32-bit words and as doubles, for kernel arguments and control words. */
+  get words(): Int32Array {
+    this.refresh();
+    return this.i32;
+  }
+
+  get doubles(): Float64Array {
+    this.refresh();
+    return this.f64;
+  }
+
+  private refresh(): void {
+    if (this.buffer === this.memory.buffer) return;
+    this.buffer = this.memory.buffer;
+    this.f32 = new Float32Array(this.buffer);
+    this.f64 = new Float64Array(this.buffer);
+    this.i32 = new Int32Array(this.buffer);
+  }
+
+  private grow(bytes: number): void {
+    const need = this.blocks.shortfall(bytes);
+    const have = this.buffer.byteLength / PAGE;
+    const needPages = Math.ceil(need / PAGE);
+    // Growing by an eighth more than asked keeps the number of growths small without doubling a large heap.
+    const wish = Math.min(this.maximumPages - have, Math.max(needPages, Math.ceil(have / 8)));
+    for (const pages of wish > needPages ? [wish, needPages] : [needPages]) {
+      if (pages < needPages || have + pages > this.maximumPages) continue;
+      try {
+        this.memory.grow(pages);
+      } catch {
+        continue;
+      }
+      this.refresh();
+      this.blocks.extend(pages * PAGE);
+      return;
+    }
+    const { liveBytes } = this.stats;
+    throw new OutOfMemoryError({
+      rule: `The heap holds at most ${mib(this.maximumPages * PAGE)} MiB`,
+      got: `a request for ${mib(bytes)} MiB with ${mib(liveBytes)} MiB alive${this.describeLive()}`,
+      fix: "Wrap each step in scope(() => ...), dispose what is no longer needed, or use a smaller batch",
+    });
+  }
+}
+
+const mib = (bytes: number): string => (bytes / (1 << 20)).toFixed(1);
+
+export const heap = new Heap();

@@ -1,0 +1,46 @@
+import { bytesPerElement, type DType, type NumberArray } from "../base/dtype.js";
+import { StateError } from "../base/errors.js";
+import { heap, type Slot } from "./heap.js";
+
+/**
+ * One block of the heap, counted by its holders (tensors that share it, and the tape). The block returns to the heap
+ * when the last holder lets go; if all holders are garbage collected first, the registry below returns it.
+ */
+export class Storage implements Slot {
+  readonly ptr: number;
+  private readonly block: number;
+  private holders = 1;
+  /** Counts writes in place, so that a backward pass can tell that a value it saved has changed. */
+  version = 0;
+
+  constructor(
+    readonly length: number,
+    readonly dtype: DType,
+  ) {
+    this.block = heap.allocate(Math.max(1, length) * bytesPerElement[dtype]);
+    this.ptr = heap.address(this.block);
+    lost.register(this, this.block, this);
+  }
+
+  get alive(): boolean {
+    return this.holders > 0;
+  }
+
+  get view(): NumberArray {
+    if (this.holders <= 0) throw new StateError("The storage of this tensor was released");
+    return heap.view(this);
+  }
+
+  retain(): this {
+    this.holders++;
+    return this;
+  }
+
+  release(): void {
+    if (--this.holders !== 0) return;
+    lost.unregister(this);
+    heap.free(this.block);
+  }
+}
+
+const lost = new FinalizationRegistry<number>((block) => heap.free(block));

@@ -1,0 +1,109 @@
+import { describe, expect, test } from "vitest";
+import type { DType } from "../../src/base/dtype.js";
+import { Random } from "../../src/base/random.js";
+import type { KernelSet } from "../../src/kernels/kernel_set.js";
+import { reference } from "../../src/kernels/reference/index.js";
+import { setThreads } from "../../src/kernels/threads/pool.js";
+import { wasm } from "../../src/kernels/wasm/index.js";
+import { Storage } from "../../src/memory/storage.js";
+
+/** Sizes around the SIMD width and the unrolled loops. */
+export const awkwardSizes = [1, 3, 4, 5, 15, 16, 17, 31, 33, 1023, 1025] as const;
+
+/** Makes inputs: the same float32-representable values for each backend, in the backend's own float type. */
+export class Maker {
+  private readonly random: Random;
+  private readonly made: Storage[] = [];
+
+  constructor(
+    readonly float: DType,
+    seed: number,
+  ) {
+    this.random = new Random(seed);
+  }
+
+  normal(length: number, mean = 0, std = 1): Storage {
+    return this.from(Array.from({ length }, () => Math.fround(mean + std * this.random.normal())));
+  }
+
+  uniform(length: number, low: number, high: number): Storage {
+    return this.from(Array.from({ length }, () => Math.fround(low + (high - low) * this.random.uniform())));
+  }
+
+  from(values: ArrayLike<number>, dtype: DType = this.float): Storage {
+    const s = this.empty(values.length, dtype);
+    s.view.set(values);
+    return s;
+  }
+
+  ints(values: ArrayLike<number>): Storage {
+    return this.from(values, "int32");
+  }
+
+  /** An output; filled with NaN (or -77 for int32), so that an element that no kernel wrote shows. */
+  empty(length: number, dtype: DType = this.float): Storage {
+    const s = new Storage(length, dtype);
+    s.view.fill(dtype === "int32" ? -77 : Number.NaN);
+    this.made.push(s);
+    return s;
+  }
+
+  release(): void {
+    for (const s of this.made) s.release();
+  }
+}
+
+export interface ConformanceCase {
+  readonly name: string;
+  /** Largest allowed max|y - y64| / max|y64| of each output. Say why where it is above 1e-6. */
+  readonly tolerance: number;
+  /** Runs one kernel and returns its outputs. */
+  run(kernels: KernelSet, make: Maker): Storage[];
+}
+
+function outputs(c: ConformanceCase, kernels: KernelSet, float: DType): Float64Array[] {
+  const make = new Maker(float, 42);
+  try {
+    return c.run(kernels, make).map((s) => Float64Array.from(s.view));
+  } finally {
+    make.release();
+  }
+}
+
+/** max|y - want| / max|want|; where want is not finite, y must be the same kind of not finite. */
+export function relativeError(y: ArrayLike<number>, want: ArrayLike<number>): number {
+  let top = 0;
+  let worst = 0;
+  for (let i = 0; i < want.length; i++) {
+    if (Number.isFinite(want[i]!)) top = Math.max(top, Math.abs(want[i]!));
+  }
+  for (let i = 0; i < want.length; i++) {
+    const same = Object.is(y[i], want[i]) || y[i] === want[i];
+    const error = same ? 0 : Math.abs(y[i]! - want[i]!) / (top || 1);
+    if (!(error <= worst)) worst = Number.isNaN(error) ? Number.POSITIVE_INFINITY : error;
+  }
+  return worst;
+}
+
+/** Each case on the WASM backend against the reference in float64, and its bits with one thread against three. */
+export function conformance(family: string, cases: readonly ConformanceCase[]): void {
+  describe(`conformance: ${family}`, () => {
+    for (const c of cases) {
+      test(c.name, () => {
+        const want = outputs(c, reference, "float64");
+        setThreads(1);
+        const one = outputs(c, wasm as KernelSet, "float32");
+        setThreads(3);
+        const three = outputs(c, wasm as KernelSet, "float32");
+        expect(one.length).toBe(want.length);
+        for (const [i, y] of one.entries()) {
+          expect(relativeError(y, want[i]!), `output ${i}`).toBeLessThanOrEqual(c.tolerance);
+          expect(
+            Buffer.from(three[i]!.buffer).equals(Buffer.from(y.buffer)),
+            `output ${i}: bits for 1 and 3 threads`,
+          ).toBe(true);
+        }
+      });
+    }
+  });
+}
