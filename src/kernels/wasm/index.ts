@@ -1,5 +1,29 @@
 import type { KernelSet } from "../kernel_set.js";
+import { activation } from "./activation.js";
+import { columnNorm } from "./column_norm.js";
+import { conv } from "./conv.js";
 import { elementwise } from "./elementwise.js";
+import { matmul } from "./matmul.js";
+import { movement } from "./movement.js";
+import { optimizers } from "./optimizers.js";
+import { pool } from "./pool.js";
+import { random } from "./random.js";
+import { reduction } from "./reduction.js";
+import { rowNorm } from "./row_norm.js";
+import { softmax } from "./softmax.js";
 
 /** float32 kernels in WebAssembly SIMD, split over threads by shape. */
-export const wasm: Partial<KernelSet> = { ...elementwise };
+export const wasm: Partial<KernelSet> = {
+  ...elementwise,
+  ...activation,
+  ...random,
+  ...optimizers,
+  ...movement,
+  ...reduction,
+  ...softmax,
+  ...pool,
+  ...matmul,
+  ...conv,
+  ...rowNorm,
+  ...columnNorm,
+};
