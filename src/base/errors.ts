@@ -53,6 +53,11 @@ export class FormatError extends EvenkeelError {
   override readonly name = "FormatError";
 }
 
+/** A file cannot be written or read: no room, no permission, no such folder. */
+export class FileError extends EvenkeelError {
+  override readonly name = "FileError";
+}
+
 /** A backend has no kernel for this case; dispatch falls back on this error and on no other. */
 export class UnsupportedKernel extends EvenkeelError {
   override readonly name = "UnsupportedKernel";
