@@ -1,0 +1,103 @@
+// float32 functions on four lanes, and their scalar forms. Only + - * / sqrt, comparisons and integer steps are used,
+// each rounded as IEEE 754 says, so the bits are the same on every machine. No branches: every lane takes the same path.
+//
+// Polynomial coefficients are minimax (Remez exchange in 40 digits; coefficients rounded to float32 one after another,
+// the rest refitted each time). The error given beside each is that of the rounded polynomial, relative to the function.
+
+/** 1.5 * 2^23: adding it rounds to a whole number (half to even), which then stands in the low mantissa bits. */
+const ROUNDER: f32 = 12582912.0;
+const LOG2E: f32 = 1.44269504;
+/** ln 2 in two parts; the first has 10 bits, so that n * LN2_HI is exact for every exponent n. */
+const LN2_HI: f32 = 0.693359375;
+const LN2_LO: f32 = -2.1219444e-4;
+
+// @ts-ignore: decorator
+@inline export function splat(x: f32): v128 { return f32x4.splat(x); }
+
+/** mask ? a : b, by bits. */
+// @ts-ignore: decorator
+@inline export function select(mask: v128, a: v128, b: v128): v128 { return v128.bitselect(a, b, mask); }
+
+// @ts-ignore: decorator
+@inline function mulAdd(a: v128, b: v128, c: f32): v128 { return f32x4.add(f32x4.mul(a, b), splat(c)); }
+
+/** x * log2(e) + ROUNDER: the nearest whole n in the low bits. NaN stays NaN. */
+// @ts-ignore: decorator
+@inline function roundedExponent(x: v128): v128 { return mulAdd(x, splat(LOG2E), ROUNDER); }
+
+/** x - n ln 2, |r| <= 0.3466. */
+// @ts-ignore: decorator
+@inline function reduced(x: v128, n: v128): v128 {
+  return f32x4.sub(f32x4.sub(x, f32x4.mul(n, splat(LN2_HI))), f32x4.mul(n, splat(LN2_LO)));
+}
+
+/** e^r - 1 for |r| <= 0.3467, relative error 1.5e-8. */
+// @ts-ignore: decorator
+@inline function expm1Core(r: v128): v128 {
+  let p = mulAdd(splat(0.00138351985), r, 0.0083671026);
+  p = mulAdd(p, r, 0.0416677557);
+  p = mulAdd(p, r, 0.16666539);
+  p = mulAdd(p, r, 0.49999997);
+  return f32x4.add(f32x4.mul(f32x4.mul(r, r), p), r);
+}
+
+/** 2^n from n as an integer, -126 <= n <= 127. */
+// @ts-ignore: decorator
+@inline function powerOfTwo(n: v128): v128 { return i32x4.shl(i32x4.add(n, i32x4.splat(127)), 23); }
+
+/** e^x. Subnormal results are right, rounded once; e^-inf = 0, overflow gives inf, NaN stays NaN. */
+// @ts-ignore: decorator
+@inline export function exp(x: v128): v128 {
+  // pmin and pmax return their first argument when it is NaN. e^-104 rounds to 0 and e^89 to inf.
+  const c = f32x4.pmax(f32x4.pmin(x, splat(89)), splat(-104));
+  const t = roundedExponent(c);
+  const n = i32x4.sub(t, splat(ROUNDER));
+  const y = f32x4.add(expm1Core(reduced(c, f32x4.sub(t, splat(ROUNDER)))), splat(1));
+  // Two factors, since 2^128 and 2^-150 are no float32; the first product is exact.
+  const half = i32x4.shr_s(n, 1);
+  return f32x4.mul(f32x4.mul(y, powerOfTwo(half)), powerOfTwo(i32x4.sub(n, half)));
+}
+
+/** The natural logarithm. log 0 = -inf, log of a negative number is NaN. */
+// @ts-ignore: decorator
+@inline export function log(x: v128): v128 {
+  // Subnormal numbers are lifted by 2^23 first.
+  const small = f32x4.lt(x, splat(1.17549435e-38));
+  const u = select(small, f32x4.mul(x, splat(8388608)), x);
+  // x = m * 2^e with m in [0.707, 1.414): moving the mantissa's bits by those of sqrt(1/2) lets the carry choose e.
+  const bits = i32x4.sub(u, i32x4.splat(0x3f3504f3));
+  const e = i32x4.sub(i32x4.shr_s(bits, 23), v128.and(small, i32x4.splat(23)));
+  const m = i32x4.add(v128.and(bits, i32x4.splat(0x007fffff)), i32x4.splat(0x3f3504f3));
+  const f = f32x4.sub(m, splat(1));
+  const y = logCore(f, f32x4.convert_i32x4_s(e), f32x4.splat(0));
+  // inf and NaN give themselves; zero and below, by comparison, never reach the polynomial's value.
+  const high = select(f32x4.lt(x, splat(Infinity)), y, x);
+  const low = select(f32x4.eq(x, f32x4.splat(0)), splat(-Infinity), splat(NaN));
+  return select(f32x4.le(x, f32x4.splat(0)), low, high);
+}
+
+/** log(1 + f) + e ln 2 + c for f in [-0.293, 0.415]; the polynomial's error is 1.8e-9. */
+// @ts-ignore: decorator
+@inline function logCore(f: v128, e: v128, c: v128): v128 {
+  let p = mulAdd(splat(0.0534793064), f, -0.109192148);
+  p = mulAdd(p, f, 0.121078625);
+  p = mulAdd(p, f, -0.125495687);
+  p = mulAdd(p, f, 0.142096385);
+  p = mulAdd(p, f, -0.16659373);
+  p = mulAdd(p, f, 0.200022221);
+  p = mulAdd(p, f, -0.250001669);
+  p = mulAdd(p, f, 0.333333135);
+  const z = f32x4.mul(f, f);
+  // From small to large: f^3 P(f) - f^2 / 2, then f, then the exponent's share.
+  let y = f32x4.add(f32x4.mul(f32x4.mul(f, z), p), f32x4.add(f32x4.mul(e, splat(LN2_LO)), c));
+  y = f32x4.sub(y, f32x4.mul(z, splat(0.5)));
+  return f32x4.add(f32x4.add(f, y), f32x4.mul(e, splat(LN2_HI)));
+}
+
+// Scalar forms: the same bits as a lane of the vector.
+
+// @ts-ignore: decorator
+@inline export function exp1(x: f32): f32 { return f32x4.extract_lane(exp(splat(x)), 0); }
+
+// @ts-ignore: decorator
+@inline export function log1(x: f32): f32 { return f32x4.extract_lane(log(splat(x)), 0); }
