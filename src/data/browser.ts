@@ -1,0 +1,4 @@
+export { Dataset, type DatasetParts, type ImageDataset, type ImageSplits } from "./dataset.js";
+export { digits } from "./digits.js";
+export { type ChannelStatistics, channelStatistics, normalize } from "./normalize.js";
+export { type SplitOptions, stratifiedSplit } from "./split.js";
