@@ -1,3 +1,111 @@
-import type { KernelSet } from "../kernel_set.js";
+import { UnsupportedKernel } from "../../base/errors.js";
+import type { Slot } from "../../memory/heap.js";
+import type { KernelSet, StridedPlan } from "../kernel_set.js";
+import { launch } from "../threads/pool.js";
+import { float32Only } from "./float32_only.js";
 
-export const movement: Partial<KernelSet> = {};
+/** Elements a unit of a line-by-line copy. */
+const UNIT = 4096;
+const TILE = 32;
+const MAX_RANK = 8;
+
+interface Axis {
+  n: number;
+  /** Strides of x and of y. */
+  x: number;
+  y: number;
+}
+
+/** The axes of a copy without those of length 1, and with neighbours merged where both sides step on evenly. */
+function mergedAxes(shape: readonly number[], xStrides: readonly number[], yStrides: readonly number[]): Axis[] {
+  const axes: Axis[] = [];
+  for (const [i, n] of shape.entries()) {
+    if (n === 1) continue;
+    const axis = { n, x: xStrides[i]!, y: yStrides[i]! };
+    const last = axes.at(-1);
+    if (last && last.x === axis.x * n && last.y === axis.y * n) axes[axes.length - 1] = { ...axis, n: last.n * n };
+    else axes.push(axis);
+  }
+  return axes;
+}
+
+function contiguousStrides(shape: readonly number[]): number[] {
+  const strides: number[] = new Array(shape.length);
+  let step = 1;
+  for (let i = shape.length - 1; i >= 0; i--) {
+    strides[i] = step;
+    step *= shape[i]!;
+  }
+  return strides;
+}
+
+/** Copies elements between two strided places; `xPtr` and `yPtr` point at the first element of each. */
+function copy(xPtr: number, yPtr: number, axes: Axis[], total: number): void {
+  if (total === 0) return;
+  if (axes.length > MAX_RANK) {
+    throw new UnsupportedKernel({
+      rule: `Copies with strides have a WASM kernel for at most ${MAX_RANK} axes that do not merge`,
+      got: String(axes.length),
+      fix: "The reference kernel takes it",
+    });
+  }
+  const args = (list: readonly Axis[]) => [
+    xPtr,
+    yPtr,
+    list.length,
+    UNIT,
+    total,
+    ...list.map((axis) => axis.n),
+    ...list.map((axis) => axis.x),
+    ...list.map((axis) => axis.y),
+  ];
+  const a = axes.find((axis) => axis.x === 1 && axis.n >= 4);
+  const b = axes.find((axis) => axis.y === 1 && axis.n >= 4);
+  if (a && b && a !== b) {
+    const outer = axes.filter((axis) => axis !== a && axis !== b);
+    const tiles = Math.ceil(a.n / TILE) * Math.ceil(b.n / TILE);
+    launch("transpose", (total / (a.n * b.n)) * tiles, total, args([...outer, a, b]));
+    return;
+  }
+  const padding = Array.from({ length: Math.max(0, 3 - axes.length) }, () => ({ n: 1, x: 0, y: 0 }));
+  launch("copy_strided", Math.ceil(total / UNIT), total, args([...padding, ...axes]));
+}
+
+function fourBytesOnly(kernel: string, x: Slot, y: Slot): void {
+  if (x.dtype !== "float64" && x.dtype === y.dtype) return;
+  throw new UnsupportedKernel({
+    rule: `${kernel} has a WASM kernel for elements of 4 bytes of one type`,
+    got: `${x.dtype} and ${y.dtype}`,
+    fix: "The reference kernel takes them",
+  });
+}
+
+const product = (shape: readonly number[]): number => shape.reduce((total, n) => total * n, 1);
+
+export const movement: Pick<KernelSet, "gather" | "scatter" | "embedding" | "embeddingGrad"> = {
+  gather(x, y, { shape, strides, offset }: StridedPlan) {
+    fourBytesOnly("gather", x, y);
+    copy(x.ptr + 4 * offset, y.ptr, mergedAxes(shape, strides, contiguousStrides(shape)), product(shape));
+  },
+
+  scatter(x, y, { shape, strides, offset }: StridedPlan) {
+    fourBytesOnly("scatter", x, y);
+    if (x.length > 0 && strides.some((stride, axis) => stride === 0 && shape[axis]! > 1)) {
+      throw new UnsupportedKernel("scatter to a stride of 0 writes a place more than once; reference keeps the order");
+    }
+    copy(x.ptr, y.ptr + 4 * offset, mergedAxes(shape, contiguousStrides(shape), strides), product(shape));
+  },
+
+  embedding(table, index, y, width) {
+    float32Only("embedding", table, y);
+    launch("embedding", index.length, y.length, [table.ptr, index.ptr, y.ptr, width]);
+  },
+
+  embeddingGrad(index, dy, dTable, width) {
+    float32Only("embeddingGrad", dy, dTable);
+    const blocks = Math.ceil(width / 128);
+    const owners = Math.max(1, Math.floor(8 / blocks));
+    const args = [index.ptr, dy.ptr, dTable.ptr, width, index.length, 128, owners];
+    launch("embedding_grad", blocks * owners, dy.length, args);
+  },
+};
