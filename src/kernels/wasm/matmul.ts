@@ -1,3 +1,123 @@
-import type { KernelSet } from "../kernel_set.js";
+import { UnsupportedKernel } from "../../base/errors.js";
+import { heap, type Slot } from "../../memory/heap.js";
+import type { KernelSet, MatmulPlan } from "../kernel_set.js";
+import { getThreads, launch } from "../threads/pool.js";
 
-export const matmul: Partial<KernelSet> = {};
+/** Steps of the summed axis that a register tile takes at once: a strip of B is then 16 KiB, a panel of A 4 KiB. */
+const K_BLOCK = 256;
+/** Packed A of one launch: 4 MiB at most, so that scratch memory stays small beside the operands. */
+const PACKED = 1 << 20;
+const K_SPAN = 8192;
+const STRIP = 16;
+/** Units that keep several threads busy to the end. */
+const UNITS = 16;
+/** Below this many rows a block of its own would pack its strip of B for too few products. */
+const MIN_ROWS = 64;
+/** Up to this many products packing costs more than it saves. */
+const TINY = 4096;
+
+const SCRATCH = (K_BLOCK * STRIP + 32) * 4;
+
+interface Operand {
+  readonly ptr: number;
+  /** Bytes from one matrix of the batch to the next, and between neighbours along the kept and the summed axis. */
+  readonly batch: number;
+  readonly lane: number;
+  readonly depth: number;
+}
+
+export const matmul: Pick<KernelSet, "matmul"> = {
+  matmul(a, b, y, plan) {
+    for (const slot of [a, b, y, ...(plan.bias ? [plan.bias] : [])]) {
+      if (slot.dtype !== "float32") throw new UnsupportedKernel("matmul has a WASM kernel for float32 only");
+    }
+    const p = mergeBatch(plan);
+    if (p.batch * p.m * p.n === 0) return;
+    const left = operand(a, p.aBatchStride, p.m, p.k, p.transposeA);
+    const right = operand(b, p.bBatchStride, p.n, p.k, !p.transposeB);
+    if (p.n === 1 && p.m > 1) direct(right, left, y, { ...p, m: 1, n: p.m }, 0);
+    else if (p.m === 1 || p.m * p.n * p.k <= TINY) direct(left, right, y, p, 4);
+    else tiled(left, right, y, p);
+  },
+};
+
+/** Matrices that share B and follow each other in A are one tall matrix. */
+function mergeBatch(p: MatmulPlan): MatmulPlan {
+  const tall = !p.transposeA && p.bBatchStride === 0 && p.aBatchStride === p.m * p.k;
+  return tall ? { ...p, batch: 1, m: p.batch * p.m } : p;
+}
+
+function operand(slot: Slot, batchStride: number, kept: number, summed: number, summedFirst: boolean): Operand {
+  const [lane, depth] = summedFirst ? [4, kept * 4] : [summed * 4, 4];
+  return { ptr: slot.ptr, batch: batchStride * 4, lane, depth };
+}
+
+function direct(a: Operand, b: Operand, y: Slot, p: MatmulPlan, biasStep: number): void {
+  const strips = Math.ceil(p.n / 32);
+  // A single row is contiguous whichever way it is said to lie.
+  const aDepth = p.m === 1 ? 4 : a.depth;
+  // So is a single column of B.
+  const transposed = b.depth === 4 && p.n > 1;
+  launch("matmul_direct", p.batch * strips, p.batch * p.m * p.n * p.k, [
+    ...[a.ptr, b.ptr, y.ptr, p.bias?.ptr ?? 0, p.m, p.n, p.k, K_BLOCK, a.batch, b.batch, a.lane, aDepth],
+    ...[transposed ? b.lane : b.depth, Number(transposed), biasStep, strips],
+  ]);
+}
+
+function tiled(a: Operand, b: Operand, y: Slot, p: MatmulPlan): void {
+  const kSpan = Math.min(p.k, K_SPAN);
+  const mSpan = Math.min(p.m, Math.max(STRIP, Math.floor(PACKED / kSpan / STRIP) * STRIP));
+  const padded = Math.ceil(mSpan / 4) * 4;
+  const matrix = padded * kSpan;
+  const batchSpan = a.batch === 0 ? p.batch : Math.min(p.batch, Math.max(1, Math.floor(PACKED / matrix)));
+  const packedFloats = matrix * (a.batch === 0 ? 1 : batchSpan);
+  const block = heap.allocate(packedFloats * 4 + getThreads() * SCRATCH);
+  try {
+    const packed = heap.address(block);
+    for (let batch = 0; batch < p.batch; batch += batchSpan) {
+      for (let row = 0; row < p.m; row += mSpan) {
+        for (let from = 0; from < p.k; from += kSpan) {
+          const part = {
+            batch: Math.min(batchSpan, p.batch - batch),
+            m: Math.min(mSpan, p.m - row),
+            k: Math.min(kSpan, p.k - from),
+          };
+          const aPart = { ...a, ptr: a.ptr + batch * a.batch + row * a.lane + from * a.depth };
+          const bPart = { ...b, ptr: b.ptr + batch * b.batch + from * b.depth };
+          const yPtr = y.ptr + (batch * p.m + row) * p.n * 4;
+          tiles(aPart, bPart, yPtr, { ...p, ...part }, p.m * p.n * 4, from > 0, packed, packed + packedFloats * 4);
+        }
+      }
+    }
+  } finally {
+    heap.free(block);
+  }
+}
+
+function tiles(
+  a: Operand,
+  b: Operand,
+  y: number,
+  p: MatmulPlan,
+  yBatch: number,
+  add: boolean,
+  packed: number,
+  scratch: number,
+): void {
+  const { batch, m, n, k } = p;
+  const matrices = a.batch === 0 ? 1 : batch;
+  const groups = Math.ceil(m / 16);
+  // Packing an element costs about as much as four products.
+  launch("matmul_pack", matrices * groups, matrices * m * k, [
+    ...[a.ptr, packed, m, k, K_BLOCK, a.lane, a.depth, a.batch, groups],
+  ]);
+  const strips = Math.ceil(n / STRIP);
+  const wanted = Math.min(Math.ceil(UNITS / (batch * strips)), Math.ceil(m / MIN_ROWS));
+  const rowBlock = Math.ceil(Math.ceil(m / wanted) / 4) * 4;
+  const rowBlocks = Math.ceil(m / rowBlock);
+  const packedBatch = a.batch === 0 ? 0 : Math.ceil(m / 4) * 4 * k * 4;
+  launch("matmul_tiles", batch * rowBlocks * strips, batch * m * n * k, [
+    ...[packed, b.ptr, y, p.bias?.ptr ?? 0, m, n, k, K_BLOCK, packedBatch, b.batch, yBatch],
+    ...[b.lane, b.depth, rowBlock, rowBlocks, strips, Number(add), scratch, SCRATCH],
+  ]);
+}
