@@ -59,18 +59,17 @@ export function scope<T>(body: () => T): T {
 }
 
 function release(members: ScopeMember[], result: unknown): void {
-  const kept = new Set<ScopeMember>();
+  // Only members of this scope are of interest: what they depend on was made earlier, so nothing older can lead back
+  // to a member. A worklist, not recursion: a graph may be deeper than the call stack.
+  const leaving = new Set(members);
+  const kept: ScopeMember[] = [];
   const keep = (member: ScopeMember): void => {
-    if (kept.has(member)) return;
-    kept.add(member);
-    member.dependencies?.(keep);
+    if (leaving.delete(member)) kept.push(member);
   };
   visitMembers(result, keep);
-  for (const member of members) {
-    if (member.owned) continue;
-    if (kept.has(member)) current?.push(member);
-    else member.dispose();
-  }
+  for (let i = 0; i < kept.length; i++) kept[i]!.dependencies?.(keep);
+  for (const member of leaving) if (!member.owned) member.dispose();
+  if (current) for (const member of kept) if (!member.owned) current.push(member);
 }
 
 function visitMembers(value: unknown, visit: (member: ScopeMember) => void): void {

@@ -26,6 +26,11 @@ export class Storage implements Slot {
     return this.holders > 0;
   }
 
+  /** One holder only: nobody else can see a write. */
+  get exclusive(): boolean {
+    return this.holders === 1;
+  }
+
   get view(): NumberArray {
     if (this.holders <= 0) throw new StateError("The storage of this tensor was released");
     return heap.view(this);

@@ -1,0 +1,189 @@
+import { DTypeError, ShapeError, StateError } from "../base/errors.js";
+import { formatShape, sameShape } from "../base/shape.js";
+import { kernels } from "../kernels/dispatch.js";
+import { disown, own, scope } from "../memory/scope.js";
+import { enableGrad, Need, type Node, noGrad, type Vertex } from "./graph.js";
+import { Tensor } from "./tensor.js";
+
+export interface BackwardOptions {
+  /** Keep saved values, so that the same graph can go back again. */
+  readonly retainGraph?: boolean;
+  /** Record the backward pass itself, for second derivatives. Implies retainGraph. */
+  readonly createGraph?: boolean;
+}
+
+/** Adds d output / d leaf to `.grad` of every leaf with requiresGrad. `seed` is d loss / d output (1 for a scalar). */
+export function backward(output: Tensor, seed?: Tensor | null, options: BackwardOptions = {}): void {
+  if (output.vertex.need !== Need.wanted) {
+    throw new StateError({
+      rule: "backward needs a result that depends on a tensor with requiresGrad",
+      got: `${output} without one`,
+      fix: "Set requiresGrad before the forward pass, outside noGrad",
+    });
+  }
+  scope(() => {
+    const leaves = collectLeaves(output.vertex);
+    const grads = walk(output, seedFor(output, seed), leaves, options);
+    for (const [leaf, grad] of grads) accumulate(leaf, grad, options.createGraph === true);
+  });
+}
+
+export interface GradOptions extends BackwardOptions {
+  /** d loss / d output; may be left out for a scalar. */
+  readonly gradOutput?: Tensor | null;
+}
+
+/**
+ * d output / d inputs as new tensors, one for each input in order; `.grad` stays as it is. With a single tensor as
+ * `inputs` the result is a single tensor too. Zeros where output does not depend on an input.
+ */
+export function grad(output: Tensor, inputs: Tensor, options?: GradOptions): Tensor;
+export function grad(output: Tensor, inputs: readonly Tensor[], options?: GradOptions): Tensor[];
+export function grad(output: Tensor, inputs: Tensor | readonly Tensor[], options: GradOptions = {}): Tensor | Tensor[] {
+  const list = inputs instanceof Tensor ? [inputs] : inputs;
+  for (const input of list) {
+    if (input.vertex.need === Need.none) {
+      throw new StateError({
+        rule: "grad differentiates by tensors with requiresGrad, or made from such",
+        got: String(input),
+        fix: "Set requiresGrad before the forward pass",
+      });
+    }
+  }
+  return scope(() => {
+    const wanted = new Set(list.map((t) => t.vertex));
+    const found = walk(output, seedFor(output, options.gradOutput), wanted, options);
+    const results = list.map((t) => found.get(t.vertex) ?? zerosLike(t));
+    return inputs instanceof Tensor ? results[0]! : results;
+  });
+}
+
+function seedFor(output: Tensor, seed: Tensor | null | undefined): Tensor {
+  if (!seed) {
+    if (output.size !== 1) {
+      throw new ShapeError({
+        rule: "Only a scalar can go back without gradOutput",
+        got: `shape ${formatShape(output.shape)}`,
+        fix: "Reduce the result to a loss, or pass gradOutput of its shape",
+      });
+    }
+    return filledLike(output, 1);
+  }
+  if (!sameShape(seed.shape, output.shape)) {
+    throw new ShapeError({
+      rule: `gradOutput must have the output's shape ${formatShape(output.shape)}`,
+      got: formatShape(seed.shape),
+    });
+  }
+  if (seed.dtype !== output.dtype) {
+    throw new DTypeError({ rule: `gradOutput must have the output's type ${output.dtype}`, got: seed.dtype });
+  }
+  return seed;
+}
+
+function filledLike(t: Tensor, value: number): Tensor {
+  const out = Tensor.empty(t.shape, t.dtype);
+  kernels.fill(out.storage, value);
+  return out;
+}
+
+const zerosLike = (t: Tensor): Tensor => filledLike(t, 0);
+
+/** All nodes behind a vertex, oldest first. A list, not recursion: a graph may be deeper than the call stack. */
+function nodesBehind(root: Vertex): Node[] {
+  const seen = new Set<Node>();
+  const open = root.node ? [root.node] : [];
+  while (open.length > 0) {
+    const node = open.pop()!;
+    if (seen.has(node)) continue;
+    seen.add(node);
+    for (const input of node.inputs) if (input?.node && !seen.has(input.node)) open.push(input.node);
+  }
+  return [...seen].sort((a, b) => a.id - b.id);
+}
+
+function collectLeaves(root: Vertex): Set<Vertex> {
+  const leaves = new Set<Vertex>();
+  const consider = (v: Vertex | null) => {
+    if (v && !v.node && v.need === Need.wanted) leaves.add(v);
+  };
+  consider(root);
+  for (const node of nodesBehind(root)) for (const input of node.inputs) consider(input);
+  return leaves;
+}
+
+/** The gradients of the wanted vertices. Visits only nodes on a path to one of them. */
+function walk(root: Tensor, seed: Tensor, wanted: ReadonlySet<Vertex>, options: BackwardOptions): Map<Vertex, Tensor> {
+  const createGraph = options.createGraph === true;
+  const keepGraph = createGraph || options.retainGraph === true;
+  const nodes = nodesBehind(root.vertex);
+  const leads = new Set<Vertex>(wanted);
+  for (const node of nodes) {
+    if (node.inputs.some((v) => v !== null && leads.has(v))) leads.add(node.output);
+  }
+  const grads = new Map<Vertex, Tensor>();
+  if (leads.has(root.vertex)) grads.set(root.vertex, seed.alias());
+  const step = createGraph ? enableGrad : noGrad;
+  for (const node of nodes.reverse()) {
+    const dy = grads.get(node.output);
+    if (!dy) continue;
+    const needed = node.inputs.map((v) => v !== null && leads.has(v));
+    if (needed.includes(true)) {
+      if (createGraph && !node.twiceDifferentiable) throw noSecondDerivative(node.name);
+      const parts = scope(() => step(() => node.backward(dy, needed)));
+      for (const [i, part] of parts.entries()) if (part) add(grads, node.inputs[i]!, part, createGraph);
+      // The map holds handles of its own. An owned part is dy or a saved value handed through, which stays.
+      for (const part of parts) if (part && !part.owned) part.dispose();
+    }
+    if (!wanted.has(node.output)) {
+      grads.delete(node.output);
+      dy.dispose();
+    }
+    if (!keepGraph) node.dispose();
+  }
+  return new Map([...wanted].flatMap((v) => (grads.has(v) ? [[v, disown(grads.get(v)!)] as const] : [])));
+}
+
+const noSecondDerivative = (name: string): StateError =>
+  new StateError({
+    rule: "createGraph needs ops whose backward is itself differentiable",
+    got: `${name}, whose backward is a kernel`,
+    fix: "Write that part with elementwise ops, reductions and matmul where a second derivative is needed",
+  });
+
+/** Adds a part to a vertex's gradient, in place where nobody else can see the sum so far. */
+function add(grads: Map<Vertex, Tensor>, vertex: Vertex, part: Tensor, createGraph: boolean): void {
+  const before = grads.get(vertex);
+  if (!before) {
+    grads.set(vertex, part.alias());
+    return;
+  }
+  if (!createGraph && before.storage.exclusive) {
+    kernels.addScaled(part.storage, before.storage, 1);
+    return;
+  }
+  const total = scope(() => (createGraph ? enableGrad : noGrad)(() => before.add(part)));
+  grads.set(vertex, total.alias());
+  before.dispose();
+}
+
+function accumulate(leaf: Vertex, grad: Tensor, createGraph: boolean): void {
+  const before = leaf.grad;
+  if (!before) {
+    // A gradient that shares memory (with dy, say) gets its own, since optimizers and clipping write to it.
+    leaf.grad = own(createGraph || grad.storage.exclusive ? grad.alias() : copyOf(grad));
+    return;
+  }
+  if (createGraph) {
+    leaf.grad = own(enableGrad(() => before.add(grad)).alias());
+    return;
+  }
+  kernels.addScaled(grad.storage, before.storage, 1);
+  before.storage.version++;
+}
+
+function copyOf(t: Tensor): Tensor {
+  const out = zerosLike(t);
+  kernels.addScaled(t.storage, out.storage, 1);
+  return out;
+}

@@ -1,0 +1,109 @@
+import { StateError } from "../base/errors.js";
+import { type ScopeMember, track } from "../memory/scope.js";
+import type { Tensor } from "./tensor.js";
+
+/** Whether ops write to the tape. */
+let recording = true;
+
+export const isRecording = (): boolean => recording;
+
+function withRecording<T>(on: boolean, body: () => T): T {
+  const before = recording;
+  recording = on;
+  try {
+    return body();
+  } finally {
+    recording = before;
+  }
+}
+
+/** Runs `body` without writing to the tape: nothing inside can be differentiated, and nothing is kept for it. */
+export const noGrad = <T>(body: () => T): T => withRecording(false, body);
+
+/** Runs `body` with the tape on, also inside noGrad. */
+export const enableGrad = <T>(body: () => T): T => withRecording(true, body);
+
+/**
+ * Who asks for a gradient through a place. `onDemand` is a module's input that nobody marked: the tape is written for it
+ * so that `module.backward` can reach it, but `loss.backward()` spends nothing on it.
+ */
+export const Need = { none: 0, onDemand: 1, wanted: 2 } as const;
+export type Need = (typeof Need)[keyof typeof Need];
+
+/** A tensor's place in the graph. Tensors that are the same value for autograd (saved copies of a handle) share one. */
+export class Vertex {
+  grad: Tensor | null = null;
+
+  constructor(
+    public need: Need,
+    readonly node: Node | null = null,
+  ) {}
+}
+
+type Backward = (dy: Tensor, saved: readonly (Tensor | null)[], needed: readonly boolean[]) => (Tensor | null)[];
+
+let nodes = 0;
+
+/**
+ * One recorded op: where its inputs come from, what it saved, and how to go back. Ids rise with time, so that every
+ * input of a node has a smaller id than the node: sorting by id is a topological order.
+ */
+export class Node implements ScopeMember {
+  readonly id = nodes++;
+  owned = false;
+  readonly output: Vertex;
+  private saved: readonly (Tensor | null)[] | null;
+  private readonly versions: readonly number[];
+
+  constructor(
+    readonly name: string,
+    readonly inputs: readonly (Vertex | null)[],
+    saved: readonly (Tensor | null)[],
+    private readonly goBack: Backward,
+    /** Whether backward is made of differentiable ops, so that it can itself be recorded. */
+    readonly twiceDifferentiable: boolean,
+  ) {
+    let need: Need = Need.none;
+    for (const input of inputs) if (input && input.need > need) need = input.need;
+    this.output = new Vertex(need, this);
+    // Handles of the tape's own: what the user does with theirs (dispose, using) does not touch the backward pass.
+    this.saved = saved.map((t) => t?.alias() ?? null);
+    this.versions = this.saved.map((t) => t?.storage.version ?? 0);
+    track(this);
+  }
+
+  backward(dy: Tensor, needed: readonly boolean[]): (Tensor | null)[] {
+    if (this.saved === null) {
+      throw new StateError({
+        rule: `The graph through ${this.name} can be walked back once`,
+        got: "a second backward, or a backward after its scope ended",
+        fix: "Pass { retainGraph: true } to the first one, or call backward inside the scope",
+      });
+    }
+    for (const [i, t] of this.saved.entries()) {
+      if (t && t.storage.version !== this.versions[i]) {
+        throw new StateError({
+          rule: `Values that ${this.name} saved for backward must not change before it`,
+          got: "one that was written in place",
+          fix: "Update parameters after backward, or work on a copy",
+        });
+      }
+    }
+    return this.goBack(dy, this.saved, needed);
+  }
+
+  /** Gives saved values that stand at one vertex another: an op's result has its own vertex only once the node is there. */
+  relabel(from: Vertex, to: Vertex): void {
+    this.saved = this.saved!.map((t) => (t && t.vertex === from ? t.moveTo(to) : t));
+  }
+
+  /** Lets go of the saved values; the node can then not go back any more. */
+  dispose(): void {
+    if (this.saved) for (const t of this.saved) t?.dispose();
+    this.saved = null;
+  }
+
+  dependencies(visit: (member: ScopeMember) => void): void {
+    for (const input of this.inputs) if (input?.node) visit(input.node);
+  }
+}

@@ -1,0 +1,12 @@
+// What upper rooms import: the Tensor with its methods attached, creation, differentiation, and the op contract.
+import "./methods.js";
+
+export { type BackwardOptions, backward, type GradOptions, grad } from "./backward.js";
+export { arange, full, ones, rand, randn, type TensorOptions, tensor, zeros } from "./create.js";
+export { enableGrad, isRecording, noGrad } from "./graph.js";
+export { checkDevice } from "./methods.js";
+export { defineOp, type Op, type OpInputs } from "./op.js";
+export { where } from "./ops/elementwise.js";
+export { linear, matmul } from "./ops/matmul.js";
+export { concat, stack } from "./ops/movement.js";
+export { type NestedArray, Tensor } from "./tensor.js";

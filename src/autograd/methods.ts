@@ -1,0 +1,138 @@
+import type { DType } from "../base/dtype.js";
+import { checkDType } from "../base/dtype.js";
+import { DeviceError } from "../base/errors.js";
+import type { BinaryOp, UnaryOp } from "../kernels/kernel_set.js";
+import type { BackwardOptions } from "./backward.js";
+import { backward } from "./backward.js";
+import { cast } from "./ops/cast.js";
+import { binary, operand, unary } from "./ops/elementwise.js";
+import { matmul } from "./ops/matmul.js";
+import { expand, flip, narrow, pad, permute, reshape, slice, transpose } from "./ops/movement.js";
+import { argMax, max, mean, min, prod, type ReduceOptions, sum, sumTo, variance } from "./ops/reduction.js";
+import { Tensor } from "./tensor.js";
+
+/** Axes to reduce; options may be given as `true` for { keepDim: true }. */
+type Axes = number | readonly number[] | undefined;
+type Reduce = ReduceOptions | boolean;
+const reduceOptions = (o: Reduce | undefined): ReduceOptions => (typeof o === "boolean" ? { keepDim: o } : (o ?? {}));
+
+const unaryMethods = {
+  ...{ neg: "neg", abs: "abs", sign: "sign", square: "square", sqrt: "sqrt", rsqrt: "rsqrt", exp: "exp", log: "log" },
+  ...{ reciprocal: "reciprocal", log1p: "log1p", expm1: "expm1", tanh: "tanh", erf: "erf", sigmoid: "sigmoid" },
+  ...{ softplus: "softplus", sin: "sin", cos: "cos", floor: "floor", ceil: "ceil", round: "round" },
+  ...{ isNaN: "isNaN", logicalNot: "not" },
+} as const;
+
+const binaryMethods = {
+  ...{ add: "add", sub: "sub", mul: "mul", div: "div", pow: "pow", maximum: "maximum", minimum: "minimum" },
+  ...{ equal: "equal", notEqual: "notEqual", less: "less", lessEqual: "lessEqual", greater: "greater" },
+  ...{ greaterEqual: "greaterEqual" },
+} as const;
+
+const otherMethods = {
+  sum(this: Tensor, axes?: Axes, options?: Reduce): Tensor {
+    return sum(this, axes, reduceOptions(options));
+  },
+  mean(this: Tensor, axes?: Axes, options?: Reduce): Tensor {
+    return mean(this, axes, reduceOptions(options));
+  },
+  variance(this: Tensor, axes?: Axes, options?: ReduceOptions & { correction?: number }): Tensor {
+    return variance(this, axes, options);
+  },
+  max(this: Tensor, axes?: Axes, options?: Reduce): Tensor {
+    return max(this, axes, reduceOptions(options));
+  },
+  min(this: Tensor, axes?: Axes, options?: Reduce): Tensor {
+    return min(this, axes, reduceOptions(options));
+  },
+  prod(this: Tensor, axes?: Axes, options?: Reduce): Tensor {
+    return prod(this, axes, reduceOptions(options));
+  },
+  argMax(this: Tensor, axis?: number, options?: Reduce): Tensor {
+    return argMax(this, axis, reduceOptions(options));
+  },
+  sumTo(this: Tensor, shape: readonly number[]): Tensor {
+    return sumTo(this, shape);
+  },
+  reshape(this: Tensor, shape: readonly number[]): Tensor {
+    return reshape(this, shape);
+  },
+  flatten(this: Tensor, startAxis = 0): Tensor {
+    return reshape(this, [...this.shape.slice(0, startAxis), -1]);
+  },
+  permute(this: Tensor, order: readonly number[]): Tensor {
+    return permute(this, order);
+  },
+  transpose(this: Tensor, a?: number, b?: number): Tensor {
+    return transpose(this, a, b);
+  },
+  expand(this: Tensor, shape: readonly number[]): Tensor {
+    return expand(this, shape);
+  },
+  slice(this: Tensor, start: readonly number[], size?: readonly number[]): Tensor {
+    return slice(this, start, size);
+  },
+  narrow(this: Tensor, axis: number, start: number, length: number): Tensor {
+    return narrow(this, axis, start, length);
+  },
+  pad(this: Tensor, widths: readonly (readonly [number, number])[], value?: number): Tensor {
+    return pad(this, widths, value);
+  },
+  flip(this: Tensor, axes: number | readonly number[]): Tensor {
+    return flip(this, axes);
+  },
+  matmul(this: Tensor, other: Tensor, options?: { transposeA?: boolean; transposeB?: boolean }): Tensor {
+    return matmul(this, other, options);
+  },
+  cast(this: Tensor, dtype: DType): Tensor {
+    return cast(this, checkDType(dtype));
+  },
+  /** The tensor on a device or with an element type; itself when nothing changes. */
+  to(this: Tensor, target: "cpu" | DType): Tensor {
+    return target === "cpu" ? this : cast(this, dtypeOf(target));
+  },
+  backward(this: Tensor, gradOutput?: Tensor | null, options?: BackwardOptions): void {
+    backward(this, gradOutput, options);
+  },
+};
+
+function dtypeOf(target: string): DType {
+  checkDevice(target === "webgpu" ? target : "cpu");
+  return checkDType(target);
+}
+
+/** Throws DeviceError for a device that is not there. */
+export function checkDevice(device: unknown): "cpu" {
+  if (device === "cpu") return device;
+  throw new DeviceError({
+    rule: 'This version of Evenkeel computes on the device "cpu"',
+    got: JSON.stringify(device) ?? String(device),
+    fix: 'Leave `device` out or name "cpu"',
+  });
+}
+
+type Unaries = { [K in keyof typeof unaryMethods]: () => Tensor };
+type Binaries = { [K in keyof typeof binaryMethods]: (other: Tensor | number) => Tensor };
+type Others = { [K in keyof typeof otherMethods]: OmitThisParameter<(typeof otherMethods)[K]> };
+
+declare module "./tensor.js" {
+  interface Tensor extends Unaries, Binaries, Others {}
+}
+
+for (const [name, op] of Object.entries(unaryMethods) as [string, UnaryOp][]) {
+  Object.defineProperty(Tensor.prototype, name, {
+    value(this: Tensor) {
+      return unary[op]({ x: this }, {});
+    },
+  });
+}
+for (const [name, op] of Object.entries(binaryMethods) as [string, BinaryOp][]) {
+  Object.defineProperty(Tensor.prototype, name, {
+    value(this: Tensor, other: Tensor | number) {
+      return binary[op]({ a: this, b: operand(other, this) }, {});
+    },
+  });
+}
+for (const [name, value] of Object.entries(otherMethods)) {
+  Object.defineProperty(Tensor.prototype, name, { value });
+}

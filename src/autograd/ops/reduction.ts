@@ -1,0 +1,174 @@
+import { isFloating } from "../../base/dtype.js";
+import { ShapeError } from "../../base/errors.js";
+import {
+  formatShape,
+  normalizeAxes,
+  normalizeAxis,
+  numberOfElements,
+  type Shape,
+  sameShape,
+} from "../../base/shape.js";
+import { kernels } from "../../kernels/dispatch.js";
+import type { ReduceOp, ReduceView } from "../../kernels/kernel_set.js";
+import { defineOp } from "../op.js";
+import { Tensor } from "../tensor.js";
+
+export interface ReduceOptions {
+  /** Keep reduced axes with length 1. Default false. */
+  readonly keepDim?: boolean;
+}
+
+interface Reduction {
+  readonly axes: readonly number[];
+}
+
+/** Shape with the given axes at length 1. */
+const keptShape = (shape: Shape, axes: readonly number[]): number[] => shape.map((d, i) => (axes.includes(i) ? 1 : d));
+
+/** [outer, reduce, inner] around the run of neighbouring axes first..last. */
+function viewOf(shape: Shape, first: number, last: number): ReduceView {
+  return {
+    outer: numberOfElements(shape.slice(0, first)),
+    reduce: numberOfElements(shape.slice(first, last + 1)),
+    inner: numberOfElements(shape.slice(last + 1)),
+  };
+}
+
+/** Reduces runs of neighbouring axes from the back: the largest pass comes first and the rest is small. */
+function reduceAxes(op: ReduceOp, x: Tensor, axes: readonly number[]): Tensor {
+  let current = x;
+  let step: ReduceOp = op;
+  let end = axes.length - 1;
+  do {
+    let start = end;
+    while (start > 0 && axes[start - 1] === axes[start]! - 1) start--;
+    const run = end < 0 ? [] : axes.slice(start, end + 1);
+    const shape = keptShape(current.shape, run);
+    const view =
+      run.length > 0 ? viewOf(current.shape, run[0]!, run[run.length - 1]!) : { outer: x.size, reduce: 1, inner: 1 };
+    const out = Tensor.empty(shape, x.dtype);
+    kernels.reduce(step, current.storage, out.storage, view);
+    current = out;
+    // What is left to do on squares or absolute values is to add them up.
+    if (step === "sumSquares" || step === "sumAbs") step = "sum";
+    end = start - 1;
+  } while (end >= 0);
+  return current;
+}
+
+/** Sum over `axes`, keeping them with length 1. Saves nothing but the shape. */
+const sumOp = defineOp<{ x: Tensor }, Reduction & { shape: Shape }>({
+  name: "sum",
+  forward: ({ x }, { axes }) => ({ out: reduceAxes("sum", x, axes) }),
+  backward: (dy, _saved, { shape }) => ({ x: () => dy.expand(shape) }),
+  twiceDifferentiable: true,
+});
+
+/** Largest or smallest over `axes`; among equals the gradient is shared evenly (PyTorch's amax). */
+function defineExtreme(name: "max" | "min") {
+  return defineOp<{ x: Tensor }, Reduction, { x: Tensor; out: Tensor }>({
+    name,
+    forward({ x }, { axes }) {
+      const out = reduceAxes(name, x, axes);
+      return { out, saved: { x, out } };
+    },
+    backward(dy, { x, out }, { axes }) {
+      return {
+        x: () => {
+          const hit = x.equal(out);
+          return hit.mul(dy.div(hit.sum(axes, { keepDim: true })));
+        },
+      };
+    },
+    twiceDifferentiable: true,
+  });
+}
+
+const extremes = { max: defineExtreme("max"), min: defineExtreme("min") };
+
+/** Product over `axes`. The gradient divides by x, so it is exact only where x has no 0: a 0 raises NaN there. */
+const prodOp = defineOp<{ x: Tensor }, Reduction, { x: Tensor; out: Tensor }>({
+  name: "prod",
+  forward({ x }, { axes }) {
+    const out = reduceAxes("prod", x, axes);
+    return { out, saved: { x, out } };
+  },
+  backward: (dy, { x, out }) => ({ x: () => dy.mul(out).div(x) }),
+  twiceDifferentiable: true,
+});
+
+type Axes = number | readonly number[] | undefined;
+
+function finish(x: Tensor, reduced: Tensor, axes: readonly number[], options: ReduceOptions): Tensor {
+  if (options.keepDim) return reduced;
+  return reduced.reshape(x.shape.filter((_, i) => !axes.includes(i)));
+}
+
+/** Sum over the named axes (all by default). */
+export function sum(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  const list = normalizeAxes(axes, x.rank);
+  return finish(x, sumOp({ x }, { axes: list, shape: x.shape }), list, options);
+}
+
+/** Arithmetic mean over the named axes (all by default). */
+export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  const list = normalizeAxes(axes, x.rank);
+  const input = isFloating(x.dtype) ? x : x.cast("float32");
+  const count = list.reduce((n, a) => n * x.shape[a]!, 1);
+  return sum(input, list, options).div(count);
+}
+
+/**
+ * Variance over the named axes, in two passes. `correction` is taken from the count in the divisor: 1 (default) is the
+ * unbiased estimate, 0 the mean squared deviation.
+ */
+export function variance(x: Tensor, axes?: Axes, options: ReduceOptions & { correction?: number } = {}): Tensor {
+  const list = normalizeAxes(axes, x.rank);
+  const count = list.reduce((n, a) => n * x.shape[a]!, 1);
+  const centred = x.sub(mean(x, list, { keepDim: true }));
+  return sum(centred.square(), list, options).div(count - (options.correction ?? 1));
+}
+
+function extreme(name: "max" | "min", x: Tensor, axes: Axes, options: ReduceOptions): Tensor {
+  const list = normalizeAxes(axes, x.rank);
+  if (list.some((a) => x.shape[a] === 0)) {
+    throw new ShapeError({ rule: `${name} needs at least one element`, got: `shape ${formatShape(x.shape)}` });
+  }
+  return finish(x, extremes[name]({ x }, { axes: list }), list, options);
+}
+
+/** Largest element over the named axes (all by default). NaN wins. */
+export const max = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => extreme("max", x, axes, options);
+
+/** Smallest element over the named axes (all by default). NaN wins. */
+export const min = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => extreme("min", x, axes, options);
+
+/** Product over the named axes (all by default). */
+export function prod(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  const list = normalizeAxes(axes, x.rank);
+  return finish(x, prodOp({ x }, { axes: list }), list, options);
+}
+
+/** int32 position of the first largest element along one axis (of all elements without one). No gradient. */
+export function argMax(x: Tensor, axis?: number, options: ReduceOptions = {}): Tensor {
+  const a = axis === undefined ? undefined : normalizeAxis(axis, x.rank);
+  const list = a === undefined ? normalizeAxes(undefined, x.rank) : [a];
+  const view = a === undefined ? { outer: 1, reduce: x.size, inner: 1 } : viewOf(x.shape, a, a);
+  if (view.reduce === 0) {
+    throw new ShapeError({ rule: "argMax needs at least one element", got: `shape ${formatShape(x.shape)}` });
+  }
+  const kept = Tensor.empty(keptShape(x.shape, list), "int32");
+  kernels.argMax(x.storage, kept.storage, view);
+  if (options.keepDim) return kept;
+  const out = kept.shareAs(x.shape.filter((_, i) => !list.includes(i)));
+  kept.dispose();
+  return out;
+}
+
+/** The sum over whatever axes broadcasting added, so that the result has `shape`: the transpose of expand. */
+export function sumTo(x: Tensor, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x;
+  const extra = x.rank - shape.length;
+  const axes = x.shape.map((_, i) => i).filter((i) => i < extra || (shape[i - extra] === 1 && x.shape[i] !== 1));
+  return sumOp({ x }, { axes, shape: x.shape }).reshape(shape);
+}

@@ -1,0 +1,195 @@
+import { type DType, isFloating, type NumberArray } from "../base/dtype.js";
+import { DTypeError, ShapeError, StateError } from "../base/errors.js";
+import { formatShape, numberOfElements, type Shape } from "../base/shape.js";
+import { disown, own, type ScopeMember, track } from "../memory/scope.js";
+import { Storage } from "../memory/storage.js";
+import "../memory/dispose_symbol.js";
+import { Need, type Node, Vertex } from "./graph.js";
+
+/** Nested arrays of numbers, as deep as the tensor's rank. */
+export type NestedArray = number | NestedArray[];
+
+/**
+ * An array of numbers on the heap with a place in the autograd graph. Always contiguous and row-major; reshapes share
+ * storage, other movements copy. The arithmetic is attached in methods.ts, one op a file under ops/.
+ *
+ * Lifetime: `dispose()`, `using`, or the end of a `scope`; garbage collection is the safety net.
+ */
+export class Tensor implements ScopeMember {
+  owned = false;
+  readonly dtype: DType;
+  readonly device = "cpu";
+  private held: Storage | null;
+
+  constructor(
+    storage: Storage,
+    readonly shape: Shape,
+    readonly vertex: Vertex = new Vertex(Need.none),
+  ) {
+    this.held = storage;
+    this.dtype = storage.dtype;
+    track(this);
+  }
+
+  /** A new tensor with undefined contents. */
+  static empty(shape: Shape, dtype: DType = "float32"): Tensor {
+    return new Tensor(new Storage(numberOfElements(shape), dtype), shape);
+  }
+
+  /** The place in memory. Throws StateError after dispose. */
+  get storage(): Storage {
+    if (this.held) return this.held;
+    throw new StateError({
+      rule: "A tensor can be used until it is disposed",
+      got: `a disposed tensor of shape ${formatShape(this.shape)}`,
+      fix: "If a scope ended before this use, return the tensor from it",
+    });
+  }
+
+  get rank(): number {
+    return this.shape.length;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return numberOfElements(this.shape);
+  }
+
+  get disposed(): boolean {
+    return this.held === null;
+  }
+
+  get requiresGrad(): boolean {
+    return this.vertex.need === Need.wanted;
+  }
+
+  set requiresGrad(on: boolean) {
+    if (this.vertex.node) {
+      throw new StateError({
+        rule: "requiresGrad can be set on tensors that no op made",
+        got: `the result of ${this.vertex.node.name}`,
+        fix: "Use detach() for a copy without history",
+      });
+    }
+    if (on && !isFloating(this.dtype)) {
+      throw new DTypeError({ rule: "Only float32 and float64 tensors have gradients", got: this.dtype });
+    }
+    this.vertex.need = on ? Need.wanted : Need.none;
+  }
+
+  /** The gradient that backward passes added up, or null. Assigning null clears it. */
+  get grad(): Tensor | null {
+    return this.vertex.grad;
+  }
+
+  set grad(value: Tensor | null) {
+    if (value && (value.dtype !== this.dtype || formatShape(value.shape) !== formatShape(this.shape))) {
+      throw new ShapeError({
+        rule: `grad must have the tensor's shape and type, ${formatShape(this.shape)} ${this.dtype}`,
+        got: `${formatShape(value.shape)} ${value.dtype}`,
+      });
+    }
+    const before = this.vertex.grad;
+    if (before === value) return;
+    if (before) disown(before);
+    this.vertex.grad = value ? own(value) : null;
+  }
+
+  /** A second handle on the same value, for autograd too; each handle is disposed on its own. */
+  alias(): Tensor {
+    const t = new Tensor(this.storage.retain(), this.shape, this.vertex);
+    t.owned = true;
+    return t;
+  }
+
+  /** This handle's storage under a handle at another vertex; this one is disposed. */
+  moveTo(vertex: Vertex): Tensor {
+    const t = new Tensor(this.storage.retain(), this.shape, vertex);
+    t.owned = this.owned;
+    this.dispose();
+    return t;
+  }
+
+  /** The same numbers (shared storage) under another shape, outside the graph. */
+  shareAs(shape: Shape): Tensor {
+    return new Tensor(this.storage.retain(), shape);
+  }
+
+  /** The same numbers (shared storage) without history. */
+  detach(): Tensor {
+    return this.shareAs(this.shape);
+  }
+
+  /** Gives the memory back; other handles on the same storage and the tape keep theirs. May be called twice. */
+  dispose(): void {
+    const held = this.held;
+    this.held = null;
+    held?.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  dependencies(visit: (member: ScopeMember) => void): void {
+    const node: Node | null = this.vertex.node;
+    if (node) visit(node);
+    if (this.vertex.grad) visit(this.vertex.grad);
+  }
+
+  /** A copy of the numbers, in row-major order. */
+  dataSync(): NumberArray {
+    return this.storage.view.slice();
+  }
+
+  /** A copy of the numbers, in row-major order; the form that works on every device. */
+  async data(): Promise<NumberArray> {
+    return this.dataSync();
+  }
+
+  /** The numbers as nested arrays; a number for rank 0. */
+  toArray(): NestedArray {
+    const flat = this.storage.view;
+    const build = (axis: number, offset: number, stride: number): NestedArray => {
+      if (axis === this.rank) return flat[offset]!;
+      const step = stride / this.shape[axis]!;
+      return Array.from({ length: this.shape[axis]! }, (_, i) => build(axis + 1, offset + i * step, step));
+    };
+    return build(0, 0, this.size);
+  }
+
+  /** The only element. Throws ShapeError when there is not exactly one. */
+  item(): number {
+    if (this.size !== 1) {
+      throw new ShapeError({
+        rule: "item() reads a tensor of one element",
+        got: `shape ${formatShape(this.shape)}`,
+        fix: "Use dataSync() or toArray(), or reduce it first",
+      });
+    }
+    return this.storage.view[0]!;
+  }
+
+  /** Overwrites the numbers in place. A graph that saved the old ones will refuse to go back. */
+  assign(values: Tensor | ArrayLike<number>): this {
+    const from = values instanceof Tensor ? values.storage.view : values;
+    if (from.length !== this.size) {
+      throw new ShapeError({
+        rule: `assign needs ${this.size} numbers for shape ${formatShape(this.shape)}`,
+        got: String(from.length),
+      });
+    }
+    this.storage.view.set(from);
+    this.storage.version++;
+    return this;
+  }
+
+  toString(): string {
+    return `Tensor(${formatShape(this.shape)}, ${this.dtype}${this.disposed ? ", disposed" : ""})`;
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    const values = this.disposed || this.size > 64 ? "" : ` ${JSON.stringify(this.toArray())}`;
+    return this.toString() + values;
+  }
+}
