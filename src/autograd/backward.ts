@@ -58,6 +58,27 @@ export function grad(output: Tensor, inputs: Tensor | readonly Tensor[], options
   });
 }
 
+/**
+ * What `module.backward` does: the gradient to `input`, which is returned, and to `leaves`, added to their `.grad`.
+ * Goes back no further than `input`.
+ */
+export function backwardTo(
+  output: Tensor,
+  gradOutput: Tensor | null,
+  input: Tensor,
+  leaves: readonly Tensor[],
+): Tensor {
+  return scope(() => {
+    const wanted = new Set([input.vertex, ...leaves.map((t) => t.vertex)]);
+    const found = walk(output, seedFor(output, gradOutput), wanted, {});
+    for (const leaf of leaves) {
+      const g = leaf.vertex === input.vertex ? undefined : found.get(leaf.vertex);
+      if (g) accumulate(leaf.vertex, g, false);
+    }
+    return found.get(input.vertex) ?? zerosLike(input);
+  });
+}
+
 function seedFor(output: Tensor, seed: Tensor | null | undefined): Tensor {
   if (!seed) {
     if (output.size !== 1) {

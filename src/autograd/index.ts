@@ -1,9 +1,9 @@
 // What upper rooms import: the Tensor with its methods attached, creation, differentiation, and the op contract.
 import "./methods.js";
 
-export { type BackwardOptions, backward, type GradOptions, grad } from "./backward.js";
+export { type BackwardOptions, backward, backwardTo, type GradOptions, grad } from "./backward.js";
 export { arange, full, ones, rand, randn, type TensorOptions, tensor, zeros } from "./create.js";
-export { enableGrad, isRecording, noGrad } from "./graph.js";
+export { enableGrad, isRecording, Need, noGrad, Vertex } from "./graph.js";
 export { checkDevice } from "./methods.js";
 export { defineOp, type Op, type OpInputs } from "./op.js";
 export { where } from "./ops/elementwise.js";

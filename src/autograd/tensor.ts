@@ -17,9 +17,9 @@ export type NestedArray = number | NestedArray[];
  */
 export class Tensor implements ScopeMember {
   owned = false;
-  readonly dtype: DType;
   readonly device = "cpu";
   private held: Storage | null;
+  private type: DType;
 
   constructor(
     storage: Storage,
@@ -27,7 +27,7 @@ export class Tensor implements ScopeMember {
     readonly vertex: Vertex = new Vertex(Need.none),
   ) {
     this.held = storage;
-    this.dtype = storage.dtype;
+    this.type = storage.dtype;
     track(this);
   }
 
@@ -44,6 +44,10 @@ export class Tensor implements ScopeMember {
       got: `a disposed tensor of shape ${formatShape(this.shape)}`,
       fix: "If a scope ended before this use, return the tensor from it",
     });
+  }
+
+  get dtype(): DType {
+    return this.type;
   }
 
   get rank(): number {
@@ -181,6 +185,18 @@ export class Tensor implements ScopeMember {
     }
     this.storage.view.set(from);
     this.storage.version++;
+    return this;
+  }
+
+  /** Takes over another tensor's memory and type, keeping identity: who holds this parameter sees the new numbers. */
+  adopt(other: Tensor): this {
+    if (formatShape(other.shape) !== formatShape(this.shape)) {
+      throw new ShapeError({ rule: `adopt keeps the shape ${formatShape(this.shape)}`, got: formatShape(other.shape) });
+    }
+    const before = this.held;
+    this.held = other.storage.retain();
+    this.type = other.dtype;
+    before?.release();
     return this;
   }
 

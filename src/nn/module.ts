@@ -1,0 +1,253 @@
+import { backwardTo, isRecording, Need, Tensor, Vertex } from "../autograd/index.js";
+import { checkDType, type DType, isFloating, type NumberArray } from "../base/dtype.js";
+import { FormatError, StateError } from "../base/errors.js";
+import { formatShape, sameShape } from "../base/shape.js";
+import { disown, own, scope } from "../memory/scope.js";
+
+/** A tensor that a module learns: owned by it, with requiresGrad set. */
+export class Parameter extends Tensor {
+  constructor(value: Tensor) {
+    super(value.storage.retain(), value.shape);
+    this.requiresGrad = true;
+    own(this);
+    value.dispose();
+  }
+}
+
+/** Names and tensors; keys as in PyTorch. */
+export type StateDict = Record<string, Tensor>;
+
+/** What can be loaded: tensors, or numbers with a shape (as file readers give them). */
+export type StateSource =
+  | Tensor
+  | { readonly shape: readonly number[]; readonly data: NumberArray | readonly number[] };
+
+/** Depth of module calls: only the outermost call remembers its input for `backward`. */
+let depth = 0;
+
+/**
+ * Base of all layers and models, as torch.nn.Module: assign parameters, buffers and modules (or arrays of modules) to
+ * properties and they are found by name. Property names in camelCase become state names in snake_case.
+ */
+export abstract class Module {
+  training = true;
+  readonly #buffers = new Set<string>();
+  #last: { input: Tensor; output: Tensor } | null = null;
+
+  constructor() {
+    const body = this.forward;
+    Object.defineProperty(this, "forward", {
+      enumerable: false,
+      configurable: true,
+      writable: true,
+      value: (...args: unknown[]) => this.#call(body as (...args: unknown[]) => Tensor, args),
+    });
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: a subclass decides what it takes; any other type would forbid overriding
+  abstract forward(...inputs: any[]): Tensor;
+
+  /**
+   * d loss / d input of the last `forward` called on this module, from d loss / d output; parameters add up in `.grad`.
+   * A forward can be taken back once. Throws StateError without a recorded forward.
+   */
+  backward(gradOutput?: Tensor): Tensor {
+    const last = this.#last;
+    if (!last) {
+      throw new StateError({
+        rule: "backward goes back through this module's last forward",
+        got: "no forward on the tape",
+        fix: "Call forward on this very module first, outside noGrad",
+      });
+    }
+    const leaves = this.parameters().filter((p) => p.requiresGrad);
+    return backwardTo(last.output, gradOutput ?? null, last.input, leaves);
+  }
+
+  #call(body: (...args: unknown[]) => Tensor, args: unknown[]): Tensor {
+    if (depth > 0 || !isRecording()) return body.apply(this, args);
+    depth++;
+    try {
+      const first = args[0];
+      // An input nobody asked a gradient for is traced all the same, so that `backward` can return its gradient.
+      if (first instanceof Tensor && first.vertex.need === Need.none && isFloating(first.dtype)) {
+        args[0] = new Tensor(first.storage.retain(), first.shape, new Vertex(Need.onDemand));
+      }
+      const output = body.apply(this, args);
+      this.#last = args[0] instanceof Tensor && output instanceof Tensor ? { input: args[0], output } : null;
+      return output;
+    } finally {
+      depth--;
+    }
+  }
+
+  /** Makes a tensor part of the state without being learned. `null` leaves the name out of the state. */
+  protected registerBuffer(name: keyof this & string, value: Tensor | null): void {
+    this.#buffers.add(name);
+    if (value) own(value);
+    (this as Record<string, unknown>)[name] = value;
+  }
+
+  /** Direct children with their names. */
+  namedChildren(): [string, Module][] {
+    return this.#properties().flatMap(([name, value]): [string, Module][] => {
+      if (value instanceof Module) return [[name, value]];
+      if (!Array.isArray(value)) return [];
+      return value.flatMap((item, i): [string, Module][] => (item instanceof Module ? [[`${name}.${i}`, item]] : []));
+    });
+  }
+
+  children(): Module[] {
+    return this.namedChildren().map(([, child]) => child);
+  }
+
+  /** This module and all below it, with their paths ("" for this one). */
+  namedModules(prefix = ""): [string, Module][] {
+    return [
+      [prefix, this],
+      ...this.namedChildren().flatMap(([name, child]) => child.namedModules(prefix ? `${prefix}.${name}` : name)),
+    ];
+  }
+
+  modules(): Module[] {
+    return this.namedModules().map(([, module]) => module);
+  }
+
+  /** Learned tensors with their state names; one that is shared comes once. */
+  namedParameters(): [string, Parameter][] {
+    const seen = new Set<Tensor>();
+    return this.#entries((module) => module.#properties().filter(([, v]) => v instanceof Parameter)).filter(
+      (entry): entry is [string, Parameter] => !seen.has(entry[1]) && seen.add(entry[1]) !== undefined,
+    );
+  }
+
+  parameters(): Parameter[] {
+    return this.namedParameters().map(([, p]) => p);
+  }
+
+  namedBuffers(): [string, Tensor][] {
+    return this.#entries((module) =>
+      [...module.#buffers].map((name) => [stateName(name), (module as unknown as Record<string, unknown>)[name]]),
+    );
+  }
+
+  buffers(): Tensor[] {
+    return this.namedBuffers().map(([, b]) => b);
+  }
+
+  /** Training mode here and below: batch statistics, dropout on. */
+  train(mode = true): this {
+    for (const module of this.modules()) module.training = mode;
+    return this;
+  }
+
+  /** Evaluation mode here and below: running statistics, dropout off. */
+  eval(): this {
+    return this.train(false);
+  }
+
+  /** Sets requiresGrad of every parameter. */
+  requiresGrad(on = true): this {
+    for (const p of this.parameters()) p.requiresGrad = on;
+    return this;
+  }
+
+  /** Forgets all gradients and gives their memory back. */
+  zeroGrad(): void {
+    for (const p of this.parameters()) {
+      const g = p.grad;
+      p.grad = null;
+      g?.dispose();
+    }
+  }
+
+  /** Moves to a device, or casts floating-point parameters and buffers; tensors keep their identity. */
+  to(target: "cpu" | DType): this {
+    scope(() => {
+      for (const t of [...this.parameters(), ...this.buffers()]) {
+        const moved = t.detach().to(target);
+        if (isFloating(t.dtype) && moved.dtype !== t.dtype) {
+          checkDType(moved.dtype);
+          t.grad = null;
+          t.adopt(moved);
+        }
+      }
+    });
+    return this;
+  }
+
+  /** All parameters and buffers by name; the tensors share memory with the module. */
+  stateDict(): StateDict {
+    const named = this.#entries((module) => [
+      ...module.#properties().filter(([, v]) => v instanceof Parameter),
+      ...[...module.#buffers].map((name): [string, unknown] => [
+        stateName(name),
+        (module as unknown as Record<string, unknown>)[name],
+      ]),
+    ]);
+    return Object.fromEntries(named.map(([name, t]) => [name, t.detach()]));
+  }
+
+  /**
+   * Copies values in by name. With `strict` (default) every name must match. Nothing is changed when it throws.
+   * Throws FormatError with all names that are missing, unexpected, or of another shape.
+   */
+  loadStateDict(
+    state: Readonly<Record<string, StateSource>> | ReadonlyMap<string, StateSource>,
+    options: { strict?: boolean } = {},
+  ): void {
+    const given: ReadonlyMap<string, StateSource> = state instanceof Map ? state : new Map(Object.entries(state));
+    scope(() => {
+      const targets = this.stateDict();
+      const strict = options.strict ?? true;
+      const missing = Object.keys(targets).filter((name) => !given.has(name));
+      const unexpected = [...given.keys()].filter((name) => !(name in targets));
+      const misshapen = Object.entries(targets).flatMap(([name, t]) => {
+        const value = given.get(name);
+        const fits = !value || sameShape(value.shape, t.shape);
+        return fits ? [] : [`${name} ${formatShape(value.shape)} for ${formatShape(t.shape)}`];
+      });
+      const complaints = [
+        ...(strict && missing.length > 0 ? [`missing: ${missing.join(", ")}`] : []),
+        ...(strict && unexpected.length > 0 ? [`unexpected: ${unexpected.join(", ")}`] : []),
+        ...(misshapen.length > 0 ? [`other shape: ${misshapen.join(", ")}`] : []),
+      ];
+      if (complaints.length > 0) {
+        throw new FormatError({
+          rule: "A state must have the module's names and shapes",
+          got: complaints.join("; "),
+          fix: "Build the model with the options it was saved with, or pass { strict: false } to load what fits by name",
+        });
+      }
+      for (const [name, target] of Object.entries(targets)) {
+        const value = given.get(name);
+        if (value) target.assign(value instanceof Tensor ? value : value.data);
+      }
+    });
+  }
+
+  /** Gives back the memory of all parameters, buffers and gradients. */
+  dispose(): void {
+    this.zeroGrad();
+    for (const t of [...this.parameters(), ...this.buffers()]) disown(t).dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #properties(): [string, unknown][] {
+    return Object.entries(this).map(([name, value]) => [stateName(name), value]);
+  }
+
+  #entries(of: (module: Module) => [string, unknown][]): [string, Tensor][] {
+    return this.namedModules().flatMap(([path, module]) =>
+      of(module)
+        .filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor)
+        .map(([name, t]): [string, Tensor] => [path ? `${path}.${name}` : name, t]),
+    );
+  }
+}
+
+/** runningMean -> running_mean */
+export const stateName = (name: string): string => name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
