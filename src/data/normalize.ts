@@ -25,13 +25,17 @@ export function channelStatistics(dataset: Dataset): ChannelStatistics {
   const n = dataset.length * places;
   const mean = new Array<number>(channels).fill(0);
   const variance = new Array<number>(channels).fill(0);
-  for (let i = 0; i < images.length; i++) mean[Math.floor(i / places) % channels]! += images[i]!;
-  for (let c = 0; c < channels; c++) mean[c]! /= n;
-  for (let i = 0; i < images.length; i++) {
-    const c = Math.floor(i / places) % channels;
-    variance[c]! += (images[i]! - mean[c]!) ** 2;
-  }
-  return { mean, std: variance.map((v) => Math.sqrt(v / n)) };
+  forEachRun(images.length, places, channels, (c, from, to) => {
+    let sum = 0;
+    for (let i = from; i < to; i++) sum += images[i]!;
+    mean[c]! += sum / n;
+  });
+  forEachRun(images.length, places, channels, (c, from, to) => {
+    let sum = 0;
+    for (let i = from; i < to; i++) sum += (images[i]! - mean[c]!) ** 2;
+    variance[c]! += sum / n;
+  });
+  return { mean, std: variance.map(Math.sqrt) };
 }
 
 /**
@@ -50,12 +54,23 @@ export function normalize<Y extends NumberArray>(
   const stds = perChannel("std", std, channels, "finite and above 0", (v) => Number.isFinite(v) && v > 0);
   const places = numberOfElements(dataset.sampleShape) / channels;
   const images = new Float32Array(dataset.images.length);
-  for (let i = 0; i < images.length; i++) {
-    const c = Math.floor(i / places) % channels;
-    images[i] = (dataset.images[i]! - means[c]!) / stds[c]!;
-  }
+  forEachRun(images.length, places, channels, (c, from, to) => {
+    const shift = means[c]!;
+    const scale = stds[c]!;
+    for (let i = from; i < to; i++) images[i] = (dataset.images[i]! - shift) / scale;
+  });
   const { labels, sampleShape, labelShape } = dataset;
   return new Dataset({ images, labels, sampleShape, labelShape });
+}
+
+/** Calls `body` for each stretch of `places` numbers, which belong to one channel of one sample. */
+function forEachRun(
+  length: number,
+  places: number,
+  channels: number,
+  body: (channel: number, from: number, to: number) => void,
+): void {
+  for (let from = 0, run = 0; from < length; from += places, run++) body(run % channels, from, from + places);
 }
 
 function channelsOf(sampleShape: Shape): number {
