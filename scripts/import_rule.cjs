@@ -26,7 +26,7 @@ module.exports = {
       comment: "Files that import each other cannot be read, tested or moved alone.",
       severity: "error",
       from: {},
-      to: { circular: true, dependencyTypesNot: ["type-only"] },
+      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
     },
     {
       name: "known-rooms-only",

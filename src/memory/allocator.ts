@@ -135,17 +135,28 @@ export class BlockAllocator {
   }
 
   private findFree(want: number): number {
+    // A block that a request of just this size left behind stands in the size's own class, mostly near the head.
+    const same = this.scan(want, 8);
+    if (same !== NONE) return same;
     const rounded = roundToClass(want);
-    let { cls, step } = classOf(rounded);
-    let steps = this.stepMasks[cls]! & (0xff << step);
-    if (steps === 0) {
-      const classes = cls >= 31 ? 0 : this.classMask & (-1 << (cls + 1));
-      if (classes === 0) return NONE;
-      cls = lowestBit(classes);
-      steps = this.stepMasks[cls]!;
+    const { cls, step } = classOf(rounded);
+    const steps = this.stepMasks[cls]! & (0xff << step);
+    if (steps !== 0) return this.heads[cls * STEPS + lowestBit(steps)]!;
+    const classes = cls >= 31 ? 0 : this.classMask & (-1 << (cls + 1));
+    if (classes === 0) return this.scan(want, Number.POSITIVE_INFINITY);
+    const larger = lowestBit(classes);
+    return this.heads[larger * STEPS + lowestBit(this.stepMasks[larger]!)]!;
+  }
+
+  /** Looks through the class that blocks of this size are filed under, whose members may be a little too small. */
+  private scan(want: number, limit: number): number {
+    const { cls, step } = classOf(want);
+    let block = this.heads[cls * STEPS + step]!;
+    for (let i = 0; block !== NONE && i < limit; i++) {
+      if (this.size[block]! >= want) return block;
+      block = this.nextFree[block]!;
     }
-    step = lowestBit(steps);
-    return this.heads[cls * STEPS + step]!;
+    return NONE;
   }
 
   private linkFree(block: number): void {
