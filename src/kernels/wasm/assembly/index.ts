@@ -1,5 +1,6 @@
 // All kernels of the module, one family a file. Each is exported as name(args, lo, hi, worker): see docs/add-an-op.md.
 export * from "./elementwise";
+export * from "./binary";
 export * from "./activation";
 export * from "./random";
 export * from "./optimizers";
