@@ -6,8 +6,12 @@ import { disown, own, scope } from "../memory/scope.js";
 
 /** A tensor that a module learns: owned by it, with requiresGrad set. */
 export class Parameter extends Tensor {
-  constructor(value: Tensor) {
+  /** Set by normalization layers on their affine parameters: weight decay leaves them alone. */
+  readonly noWeightDecay: boolean;
+
+  constructor(value: Tensor, options: { noWeightDecay?: boolean } = {}) {
     super(value.storage.retain(), value.shape);
+    this.noWeightDecay = options.noWeightDecay ?? false;
     this.requiresGrad = true;
     own(this);
     value.dispose();
