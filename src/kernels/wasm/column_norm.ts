@@ -1,3 +1,209 @@
-import type { KernelSet } from "../kernel_set.js";
+import { DTypeError, UnsupportedKernel } from "../../base/errors.js";
+import type { Slot } from "../../memory/heap.js";
+import { Storage } from "../../memory/storage.js";
+import type { ColumnView } from "../../norm/views.js";
+import type { KernelSet, NormGrads, Stats } from "../kernel_set.js";
+import { columnNorm as reference } from "../reference/column_norm.js";
+import { getThreads, launch } from "../threads/pool.js";
+import { type ColumnPlan, planOf } from "./column_plan.js";
+import { float32Only } from "./float32_only.js";
 
-export const columnNorm: Partial<KernelSet> = {};
+interface Operands {
+  readonly x: Slot;
+  readonly dy?: Slot;
+  /** Where y or dx goes; null when only sums are wanted. */
+  readonly y: Slot | null;
+  readonly weight: Slot | null;
+  readonly bias?: Slot | null;
+  readonly stats: Stats;
+  readonly eps: number;
+  readonly out?: NormGrads;
+  readonly frozen?: boolean;
+}
+
+/** One call: the argument block (class Sheet in assembly/lib_column_sheet.ts) and the scratch memory behind it. */
+class Call {
+  private readonly memory: Storage;
+  private readonly args: number[];
+  readonly elements: number;
+
+  constructor(
+    readonly view: ColumnView,
+    readonly plan: ColumnPlan,
+    o: Operands,
+  ) {
+    const { batch, outer, channels, inner, merge } = view;
+    this.elements = batch * outer * channels * inner;
+    const threads = getThreads();
+    // A fused unit needs parts and constants only while it runs, so a thread has them once.
+    const slots = plan.fused ? threads : batch;
+    const needsParts = plan.tiles || !plan.fused;
+    // A stride that is an odd number of cache lines keeps the blocks of a column in different sets of the cache.
+    const partStride = Math.ceil(plan.width / 16) * 16 + 8;
+    const partPlane = needsParts ? slots * plan.rowBlocks * plan.runBlocks * partStride : 0;
+    const tablePlane = needsParts || o.frozen ? Math.ceil((slots * plan.width + 16) / 16) * 16 : 0;
+    const sumsPlane = o.dy ? batch * channels : 0;
+    const scratchBytes = Math.ceil((64 + 12 * (plan.blockWidth + 4)) / 64) * 64;
+    const sizes = [2 * partPlane, (tablePlane * 5) / 2, 2 * sumsPlane, (threads * scratchBytes) / 8];
+    const places: number[] = [];
+    let doubles = 0;
+    for (const size of sizes) {
+      places.push(doubles);
+      doubles += Math.ceil(size / 8) * 8;
+    }
+    this.memory = new Storage(doubles, "float64");
+    const [parts, table, sums, scratch] = places.map((place) => this.memory.ptr + place * 8) as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    const ptr = (slot: Slot | null | undefined) => slot?.ptr ?? 0;
+    const count = outer * merge * inner;
+    this.args = [
+      ...[o.x.ptr, ptr(o.dy), ptr(o.y), ptr(o.weight), ptr(o.bias)],
+      ...[o.stats.mean.ptr, o.stats.variance.ptr, o.stats.mean.dtype === "float32" ? 1 : 0, o.eps],
+      ...[batch, channels, merge, count],
+      ...[plan.rows, plan.width, plan.run, plan.span, plan.restWidth],
+      ...[plan.blockRows, plan.rowBlocks, plan.blockRun, plan.runBlocks, plan.blockWidth],
+      ...[parts, partStride, partPlane, table, tablePlane],
+      ...[sums, ptr(o.out?.dWeight), ptr(o.out?.dBias), o.frozen ? 1 : 0],
+      ...[scratch, scratchBytes],
+    ];
+  }
+
+  get groups(): number {
+    return (this.view.batch * this.view.channels) / this.view.merge;
+  }
+
+  get allChannels(): number {
+    return this.view.batch * this.view.channels;
+  }
+
+  get blocks(): number {
+    return this.plan.rowBlocks * this.plan.runBlocks;
+  }
+
+  /** Units of a kernel that goes through tiles. */
+  get tiles(): number {
+    return this.view.batch * this.plan.rowBlocks * Math.ceil(this.plan.width / this.plan.blockWidth);
+  }
+
+  /** Units of a kernel that goes through parts of runs in the order of memory. */
+  get runs(): number {
+    return this.allChannels * this.plan.rows * this.plan.runBlocks;
+  }
+
+  launch(kernel: string, units: number, work = this.elements): void {
+    launch(`column_norm_${kernel}`, units, work, this.args);
+  }
+
+  /** A pass from what lies in x to what lies in y with the constants of each channel. */
+  apply(): void {
+    if (this.plan.tiles) this.launch("tile_apply", this.tiles);
+    else this.launch("run_apply", this.runs);
+  }
+
+  release(): void {
+    this.memory.release();
+  }
+}
+
+function checkTypes(kernel: string, stats: Stats, ...slots: (Slot | null)[]): void {
+  float32Only(kernel, ...slots.filter((slot) => slot !== null));
+  const { mean, variance } = stats;
+  if (mean.dtype !== variance.dtype || mean.dtype === "int32") {
+    throw new DTypeError({
+      rule: "Mean and variance have one floating type",
+      got: `${mean.dtype} and ${variance.dtype}`,
+    });
+  }
+}
+
+function run(view: ColumnView, plan: ColumnPlan, operands: Operands, body: (call: Call) => void): void {
+  const call = new Call(view, plan, operands);
+  try {
+    body(call);
+  } finally {
+    call.release();
+  }
+}
+
+/** Work of a pass over the partial sums, several float64 operations each. */
+const mergeWork = ({ view, plan, blocks }: Call): number => 4 * view.batch * plan.width * blocks;
+
+/**
+ * Below four elements to a statistic dx is what is left of nearly equal numbers (for two it is 0 but for eps),
+ * which float32 cannot hold; the double loops of reference take those.
+ */
+const FEW = 4;
+
+export const columnNorm: Pick<KernelSet, "columnNorm" | "columnNormEval" | "columnNormGrad"> = {
+  columnNorm(x, weight, bias, y, stats, view, eps) {
+    checkTypes("columnNorm", stats, x, y, weight, bias);
+    if (stats.mean.dtype !== "float64") {
+      throw new UnsupportedKernel({
+        rule: "columnNorm writes float64 statistics in its WASM kernel",
+        got: stats.mean.dtype,
+        fix: "The reference kernel takes it",
+      });
+    }
+    if (x.length === 0) return reference.columnNorm(x, weight, bias, y, stats, view, eps);
+    run(view, planOf(view), { x, y, weight, bias, stats, eps }, (call) => {
+      const { plan } = call;
+      if (plan.fused) {
+        if (plan.tiles) call.launch("tiles", view.batch);
+        else call.launch("runs", call.groups);
+        return;
+      }
+      if (plan.tiles) call.launch("tile_moments", call.tiles);
+      else call.launch("run_moments", call.allChannels * call.blocks);
+      call.launch("merge", call.groups, mergeWork(call));
+      call.launch("constants", call.allChannels, 8 * call.allChannels);
+      call.apply();
+    });
+  },
+
+  columnNormEval(x, weight, bias, y, stats, view, eps) {
+    checkTypes("columnNormEval", stats, x, y, weight, bias);
+    if (x.length === 0) return;
+    run(view, { ...planOf(view), fused: false }, { x, y, weight, bias, stats, eps }, (call) => {
+      call.launch("constants", call.allChannels, 8 * call.allChannels);
+      call.apply();
+    });
+  },
+
+  columnNormGrad(x, dy, weight, stats, out, view, eps, frozen) {
+    checkTypes("columnNormGrad", stats, x, dy, weight, out.dx, out.dWeight, out.dBias);
+    const few = !frozen && view.outer * view.merge * view.inner < FEW;
+    if (x.length === 0 || few) return reference.columnNormGrad(x, dy, weight, stats, out, view, eps, frozen);
+    const affine = out.dWeight !== null || out.dBias !== null;
+    if (frozen && out.dx) {
+      run(view, { ...planOf(view), fused: false }, { x: dy, y: out.dx, weight, stats, eps, frozen }, (call) => {
+        call.launch("frozen_constants", call.allChannels, 8 * call.allChannels);
+        call.apply();
+      });
+    }
+    if (frozen && !affine) return;
+    run(view, planOf(view), { x, dy, y: frozen ? null : out.dx, weight, stats, eps, out, frozen }, (call) => {
+      const { plan } = call;
+      if (plan.fused) {
+        if (plan.tiles) call.launch("tiles_grad", view.batch);
+        else call.launch("runs_grad", call.groups);
+      } else {
+        if (plan.tiles) {
+          call.launch("constants", call.allChannels, 8 * call.allChannels);
+          call.launch("tile_sums", call.tiles);
+        } else {
+          call.launch("run_sums", call.allChannels * call.blocks);
+        }
+        call.launch("merge_sums", call.groups, mergeWork(call));
+        if (out.dx && !frozen) {
+          if (plan.tiles) call.launch("tile_dx", call.tiles);
+          else call.launch("run_dx", call.runs);
+        }
+      }
+      if (affine) call.launch("affine_grad", view.channels, 4 * call.allChannels);
+    });
+  },
+};

@@ -12,3 +12,5 @@ export * from "./matmul";
 export * from "./conv";
 export * from "./row_norm";
 export * from "./column_norm";
+export * from "./column_norm_runs";
+export * from "./column_norm_tiles";

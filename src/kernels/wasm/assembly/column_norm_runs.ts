@@ -1,0 +1,141 @@
+// Column normalization where the inner axis is long: a channel is `rows` runs of contiguous floats.
+import { runApply, runGrad, runSums, Sums } from "./lib_column_runs";
+import { CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE, Sheet, entryBytes, loadOr, loadStat, partAddress } from "./lib_column_sheet";
+import { GradConstants, dyCentre, groupConstants, lowPart, storeSums } from "./lib_column_merge";
+import { Moments, addRun } from "./lib_moments";
+
+/**
+ * Statistics and y of whole groups: unit = batch entry x group. A channel that fits the second-level cache is read from
+ * memory once.
+ */
+export function column_norm_runs(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args);
+  const merge = <usize>a.merge, channels = <usize>a.channels, groups = channels / merge;
+  const rows = <usize>a.rows, run = <usize>a.run, bytes = run << 2, stride = channels * bytes;
+  const m = changetype<Moments>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
+  for (let unit = <usize>lo; unit < <usize>hi; unit++) {
+    const at = (unit / groups) * entryBytes(a), first = (unit % groups) * merge;
+    m.count = 0; m.mean = 0; m.m2 = 0;
+    for (let c = first; c < first + merge; c++) {
+      let p = <usize>a.x + at + c * bytes;
+      for (let row: usize = 0; row < rows; row++, p += stride) addRun(m, p, run);
+    }
+    const mean = m.mean, variance = m.m2 / a.count, rstd = 1 / Math.sqrt(variance + a.eps);
+    store<f64>(<usize>a.mean + (unit << 3), mean);
+    store<f64>(<usize>a.variance + (unit << 3), variance);
+    for (let c = first; c < first + merge; c++) {
+      const scale = loadOr(a.weight, c, 1) * rstd, offset = loadOr(a.bias, c, 0) - lowPart(mean) * scale;
+      let p = at + c * bytes;
+      for (let row: usize = 0; row < rows; row++, p += stride) {
+        runApply(<usize>a.x + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset);
+      }
+    }
+  }
+}
+
+/** Place of a unit of column_norm_run_moments and column_norm_run_sums: unit = batch entry x channel x block. */
+@unmanaged class Strip { entry: usize; channel: usize; block: usize; at: usize; rows: usize; run: usize; }
+
+@inline function locate(a: Sheet, unit: usize, s: Strip): void {
+  const channels = <usize>a.channels, runBlocks = <usize>a.runBlocks, blocks = <usize>a.rowBlocks * runBlocks;
+  s.block = unit % blocks;
+  s.channel = unit / blocks % channels;
+  s.entry = unit / blocks / channels;
+  const row = (s.block / runBlocks) * <usize>a.blockRows, part = (s.block % runBlocks) * <usize>a.blockRun, run = <usize>a.run;
+  s.rows = min(<usize>a.blockRows, <usize>a.rows - row);
+  s.run = min(<usize>a.blockRun, run - part);
+  s.at = s.entry * entryBytes(a) + (((row * channels + s.channel) * run + part) << 2);
+}
+
+/** Moments of a block of a channel, for few channels with a lot of data. */
+export function column_norm_run_moments(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args), stride = (<usize>a.channels * <usize>a.run) << 2;
+  const m = changetype<Moments>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
+  const s = changetype<Strip>(changetype<usize>(m) + offsetof<Moments>());
+  for (let unit = <usize>lo; unit < <usize>hi; unit++) {
+    locate(a, unit, s);
+    m.count = 0; m.mean = 0; m.m2 = 0;
+    let p = <usize>a.x + s.at;
+    for (let row: usize = 0; row < s.rows; row++, p += stride) addRun(m, p, s.run);
+    store<f64>(partAddress(a, 0, s.entry, s.block) + (s.channel << 3), m.mean);
+    store<f64>(partAddress(a, 1, s.entry, s.block) + (s.channel << 3), m.m2);
+  }
+}
+
+/** Sums of dy and dy * (x - meanHi) of a block of a channel. */
+export function column_norm_run_sums(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args), channels = <usize>a.channels, stride = (channels * <usize>a.run) << 2;
+  const sums = changetype<Sums>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
+  const s = changetype<Strip>(changetype<usize>(sums) + offsetof<Sums>());
+  for (let unit = <usize>lo; unit < <usize>hi; unit++) {
+    locate(a, unit, s);
+    const centre = <f32>loadStat(a.mean, (s.entry * channels + s.channel) / <usize>a.merge, a.singleStats);
+    sums.dy = 0; sums.dyX = 0;
+    let p = s.at;
+    for (let row: usize = 0; row < s.rows; row++, p += stride) runSums(<usize>a.x + p, <usize>a.dy + p, s.run, centre, sums);
+    store<f64>(partAddress(a, 0, s.entry, s.block) + (s.channel << 3), sums.dy);
+    store<f64>(partAddress(a, 1, s.entry, s.block) + (s.channel << 3), sums.dyX);
+  }
+}
+
+/** Constant `which` of channel `column` = entry * channels + channel. */
+@inline function constant(a: Sheet, which: usize, column: usize): f32 {
+  return load<f32>(<usize>a.table + ((which * <usize>a.tablePlane + column) << 2));
+}
+
+/** y from the constants of each channel, in the order of memory: unit = part of a run. */
+export function column_norm_run_apply(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, parts = <usize>a.runBlocks, perEntry = <usize>a.rows * channels;
+  for (let unit = <usize>lo; unit < <usize>hi; unit++) {
+    const index = unit / parts, part = (unit % parts) * <usize>a.blockRun;
+    const column = (index / perEntry) * channels + index % channels, at = (index * run + part) << 2;
+    runApply(
+      <usize>a.x + at, <usize>a.y + at, min(<usize>a.blockRun, run - part),
+      constant(a, CENTRE, column), constant(a, SCALE, column), constant(a, OFFSET, column),
+    );
+  }
+}
+
+/** dx from the constants of each channel, in the order of memory: unit = part of a run. */
+export function column_norm_run_dx(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, parts = <usize>a.runBlocks, perEntry = <usize>a.rows * channels;
+  for (let unit = <usize>lo; unit < <usize>hi; unit++) {
+    const index = unit / parts, part = (unit % parts) * <usize>a.blockRun;
+    const column = (index / perEntry) * channels + index % channels, at = (index * run + part) << 2;
+    runGrad(
+      <usize>a.x + at, <usize>a.dy + at, <usize>a.y + at, min(<usize>a.blockRun, run - part), constant(a, CENTRE, column),
+      constant(a, SCALE, column), constant(a, OFFSET, column), constant(a, SLOPE, column), constant(a, DY_CENTRE, column),
+    );
+  }
+}
+
+/** Sums and dx of whole groups: unit = batch entry x group. */
+export function column_norm_runs_grad(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args);
+  const merge = <usize>a.merge, channels = <usize>a.channels, groups = channels / merge;
+  const rows = <usize>a.rows, run = <usize>a.run, bytes = run << 2, stride = channels * bytes;
+  const sums = changetype<Sums>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
+  const shared = changetype<GradConstants>(changetype<usize>(sums) + offsetof<Sums>());
+  for (let unit = <usize>lo; unit < <usize>hi; unit++) {
+    const entry = unit / groups, group = unit % groups, at = entry * entryBytes(a);
+    const mean = loadStat(a.mean, unit, a.singleStats);
+    for (let c = group * merge; c < (group + 1) * merge; c++) {
+      sums.dy = 0; sums.dyX = 0;
+      let p = at + c * bytes;
+      for (let row: usize = 0; row < rows; row++, p += stride) runSums(<usize>a.x + p, <usize>a.dy + p, run, <f32>mean, sums);
+      storeSums(a, entry, c, sums.dy, sums.dyX - lowPart(mean) * sums.dy);
+    }
+    if (a.y == 0) continue;
+    groupConstants(a, entry, group, shared);
+    for (let c = group * merge; c < (group + 1) * merge; c++) {
+      const scale = loadOr(a.weight, c, 1) * shared.rstd, centre = dyCentre(a, entry, c);
+      const offset = scale * <f64>centre - shared.shift;
+      let p = at + c * bytes;
+      for (let row: usize = 0; row < rows; row++, p += stride) {
+        runGrad(
+          <usize>a.x + p, <usize>a.dy + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset, <f32>shared.slope, centre,
+        );
+      }
+    }
+  }
+}

@@ -1,0 +1,123 @@
+// Column normalization where the inner axis is short: SIMD lanes hold neighbouring columns.
+import { mergeGroup, mergeSums, writeConstants, writeGradConstants, GradConstants } from "./lib_column_merge";
+import { Sheet, entryBytes, partAddress } from "./lib_column_sheet";
+import { tileApply, tileGrad, tileMoments, tileSums } from "./lib_column_tiles";
+
+/** Where a unit lies: unit = batch entry x block of rows x block of columns. */
+@unmanaged class Tile { entry: usize; block: usize; column: usize; width: usize; at: usize; rows: usize; last: usize; }
+
+@inline function locate(a: Sheet, unit: usize, t: Tile): void {
+  const width = <usize>a.width, blockWidth = <usize>a.blockWidth, columnBlocks = (width + blockWidth - 1) / blockWidth;
+  const rowBlocks = <usize>a.rowBlocks, step = <usize>a.blockRows;
+  t.column = unit % columnBlocks * blockWidth;
+  t.block = unit / columnBlocks % rowBlocks;
+  t.entry = unit / columnBlocks / rowBlocks;
+  t.width = min(blockWidth, width - t.column);
+  t.rows = min(step, <usize>a.rows - t.block * step);
+  t.at = t.entry * entryBytes(a) + ((t.block * step * width + t.column) << 2);
+  t.last = t.block == rowBlocks - 1 && t.column + t.width == width ? 1 : 0;
+}
+
+@inline function scratchOf(a: Sheet, worker: i32): usize {
+  return <usize>a.scratch + <usize>worker * <usize>a.scratchStride;
+}
+
+function moments(a: Sheet, t: Tile, slot: usize, work: usize): void {
+  const column = t.column << 3;
+  tileMoments(
+    <usize>a.x + t.at, t.rows, t.width, <usize>a.width << 2, work,
+    partAddress(a, 0, slot, t.block) + column, partAddress(a, 1, slot, t.block) + column,
+  );
+}
+
+function apply(a: Sheet, t: Tile, slot: usize): void {
+  const width = <usize>a.width, table = <usize>a.table + ((slot * width + t.column) << 2), plane = <usize>a.tablePlane << 2;
+  tileApply(<usize>a.x + t.at, <usize>a.y + t.at, t.rows, t.width, width << 2, table, plane);
+  if (!t.last || a.restWidth == 0) return;
+  const rest = (t.entry + 1) * entryBytes(a) - (<usize>a.restWidth << 2);
+  tileApply(<usize>a.x + rest, <usize>a.y + rest, 1, <usize>a.restWidth, 0, <usize>a.table + ((slot * width) << 2), plane);
+}
+
+function sums(a: Sheet, t: Tile, slot: usize, work: usize): void {
+  const column = t.column << 3;
+  tileSums(
+    <usize>a.x + t.at, <usize>a.dy + t.at, t.rows, t.width, <usize>a.width << 2,
+    <usize>a.table + ((slot * <usize>a.width + t.column) << 2), work,
+    partAddress(a, 0, slot, t.block) + column, partAddress(a, 1, slot, t.block) + column,
+  );
+}
+
+function grad(a: Sheet, t: Tile, slot: usize): void {
+  const width = <usize>a.width, table = <usize>a.table + ((slot * width + t.column) << 2), plane = <usize>a.tablePlane << 2;
+  tileGrad(<usize>a.x + t.at, <usize>a.dy + t.at, <usize>a.y + t.at, t.rows, t.width, width << 2, table, plane);
+  if (!t.last || a.restWidth == 0) return;
+  const rest = (t.entry + 1) * entryBytes(a) - (<usize>a.restWidth << 2);
+  tileGrad(
+    <usize>a.x + rest, <usize>a.dy + rest, <usize>a.y + rest, 1, <usize>a.restWidth, 0, <usize>a.table + ((slot * width) << 2), plane,
+  );
+}
+
+export function column_norm_tile_moments(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker));
+  for (let unit = lo; unit < hi; unit++) {
+    locate(a, <usize>unit, t);
+    moments(a, t, t.entry, changetype<usize>(t) + 64);
+  }
+}
+
+export function column_norm_tile_sums(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker));
+  for (let unit = lo; unit < hi; unit++) {
+    locate(a, <usize>unit, t);
+    sums(a, t, t.entry, changetype<usize>(t) + 64);
+  }
+}
+
+/**
+ * The pass before this one went through the blocks in the order of units from the last to the first (see launch); this one
+ * goes the other way, so that it starts on what is still in the cache.
+ */
+export function column_norm_tile_apply(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker));
+  for (let unit = lo; unit < hi; unit++) {
+    locate(a, <usize>unit, t);
+    apply(a, t, t.entry);
+  }
+}
+
+export function column_norm_tile_dx(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker));
+  for (let unit = lo; unit < hi; unit++) {
+    locate(a, <usize>unit, t);
+    grad(a, t, t.entry);
+  }
+}
+
+/** Statistics and y of a batch entry that fits the cache: unit = batch entry. Parts and table belong to the thread. */
+export function column_norm_tiles(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker)), slot = <usize>worker;
+  const channels = <usize>a.channels, groups = channels / <usize>a.merge;
+  for (let unit = <usize>lo; unit < <usize>hi; unit++) {
+    locate(a, unit, t);
+    moments(a, t, slot, changetype<usize>(t) + 64);
+    for (let g: usize = 0; g < groups; g++) mergeGroup(a, unit, slot, g);
+    for (let c: usize = 0; c < channels; c++) writeConstants(a, unit, slot, c);
+    apply(a, t, slot);
+  }
+}
+
+/** The same for the gradient. */
+export function column_norm_tiles_grad(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker)), slot = <usize>worker;
+  const channels = <usize>a.channels, groups = channels / <usize>a.merge;
+  const work = changetype<usize>(t) + 64, shared = changetype<GradConstants>(work);
+  for (let unit = <usize>lo; unit < <usize>hi; unit++) {
+    locate(a, unit, t);
+    for (let c: usize = 0; c < channels; c++) writeConstants(a, unit, slot, c);
+    sums(a, t, slot, work);
+    for (let c: usize = 0; c < channels; c++) mergeSums(a, unit, slot, c);
+    if (a.y == 0) continue;
+    for (let g: usize = 0; g < groups; g++) writeGradConstants(a, unit, slot, g, shared);
+    grad(a, t, slot);
+  }
+}

@@ -1,0 +1,68 @@
+// What the column-normalization kernels share: their arguments, and which columns belong to which channel and statistic.
+//
+// A sheet is x as [batch, rows, width columns, run]: each column is summed on its own, then columns are merged into statistics.
+// - Runs (long inner axis): rows = outer, width = channels, run = inner. A column is `rows` runs of contiguous floats.
+// - Tiles (short inner axis): run = 1, and neighbouring columns lie in neighbouring SIMD lanes. Narrow rows are folded:
+//   width = fold * channels * span (span = inner), rows = floor(outer / fold). The outer % fold rows left over are the
+//   "rest": `restWidth` floats behind the last whole row of a batch entry.
+// Rows (and runs, where rows are few) are cut into blocks, each with partial sums per column in float64.
+
+@unmanaged export class Sheet {
+  x: f64; dy: f64; y: f64; weight: f64; bias: f64;
+  mean: f64; variance: f64; singleStats: f64; eps: f64;
+  batch: f64; channels: f64; merge: f64; count: f64;
+  rows: f64; width: f64; run: f64; span: f64; restWidth: f64;
+  blockRows: f64; rowBlocks: f64; blockRun: f64; runBlocks: f64; blockWidth: f64;
+  /** Partial sums, two of float64 per column: [2][batch][blocks][partStride]. */
+  parts: f64; partStride: f64; partPlane: f64;
+  /** float32 constants of a column, `table` arrays of [batch][width], `tablePlane` floats apart. */
+  table: f64; tablePlane: f64;
+  /** Sums of dy and dy * (x - mean): float64 [2][batch * channels]. */
+  sums: f64; dWeight: f64; dBias: f64; frozen: f64;
+  /** Memory of one thread: `scratchStride` bytes for each. */
+  scratch: f64; scratchStride: f64;
+}
+
+/** Order of the constants in the table: y = (x - CENTRE) * SCALE + OFFSET. */
+export const CENTRE: usize = 0;
+export const SCALE: usize = 1;
+export const OFFSET: usize = 2;
+/** Gradient only: dx = (dy - DY_CENTRE) * SCALE + OFFSET - (x - CENTRE) * SLOPE. */
+export const SLOPE: usize = 3;
+export const DY_CENTRE: usize = 4;
+
+/** Bytes of one batch entry of x. */
+@inline export function entryBytes(a: Sheet): usize {
+  return (<usize>a.rows * <usize>a.width * <usize>a.run + <usize>a.restWidth) << 2;
+}
+
+@inline export function loadStat(base: f64, index: usize, single: f64): f64 {
+  return single != 0 ? <f64>load<f32>(<usize>base + (index << 2)) : load<f64>(<usize>base + (index << 3));
+}
+
+/** Element of an optional float32 array: `missing` where there is none. */
+@inline export function loadOr(base: f64, index: usize, missing: f64): f64 {
+  return base != 0 ? <f64>load<f32>(<usize>base + (index << 2)) : missing;
+}
+
+/** Address of partial sum `which` of column 0 in a block. */
+@inline export function partAddress(a: Sheet, which: usize, entry: usize, block: usize): usize {
+  const blocks = <usize>a.rowBlocks * <usize>a.runBlocks;
+  return <usize>a.parts + ((which * <usize>a.partPlane + (entry * blocks + block) * <usize>a.partStride) << 3);
+}
+
+/** Samples that a column has in a block. */
+@inline export function blockCount(a: Sheet, block: usize): f64 {
+  const runBlocks = <usize>a.runBlocks;
+  const row = <f64>(block / runBlocks) * a.blockRows, part = <f64>(block % runBlocks) * a.blockRun;
+  return min(a.blockRows, a.rows - row) * min(a.blockRun, a.run - part);
+}
+
+/** Fills constant `which` for each column of a channel. */
+@inline export function spread(a: Sheet, which: usize, entry: usize, channel: usize, value: f32): void {
+  const channelsSpan = <usize>a.channels * <usize>a.span, width = <usize>a.width, span = <usize>a.span;
+  const base = <usize>a.table + ((which * <usize>a.tablePlane + entry * width) << 2);
+  for (let from = channel * span; from < width; from += channelsSpan) {
+    for (let j = from; j < from + span; j++) store<f32>(base + (j << 2), value);
+  }
+}

@@ -1,0 +1,91 @@
+import type { ColumnView } from "../../norm/views.js";
+
+/** Inner axes from this length on are summed run by run; shorter ones with channels side by side in SIMD lanes. */
+const LONG_RUN = 64;
+/** Elements of x that one unit works on where a channel or a batch entry is cut into blocks. */
+const BLOCK = 1 << 17;
+const SMALL_BLOCK = 1 << 13;
+/** Units that are enough for every thread to have work. */
+const ENOUGH_UNITS = 16;
+/** Columns of a tile: the sums and constants of that many stay in the first-level cache. */
+const TILE_WIDTH = 1024;
+/** Rows narrower than this are folded, several to a row of a tile. */
+const NARROW = 64;
+
+/**
+ * How a column view is cut, from its shape alone, so that any number of threads gives the same bits.
+ * The fields are those of Sheet in assembly/lib_column_sheet.ts.
+ */
+export interface ColumnPlan {
+  readonly tiles: boolean;
+  /** Statistics and result of a unit in one go, while its data is in the cache. */
+  readonly fused: boolean;
+  readonly rows: number;
+  readonly width: number;
+  readonly run: number;
+  readonly span: number;
+  readonly restWidth: number;
+  readonly blockRows: number;
+  readonly rowBlocks: number;
+  readonly blockRun: number;
+  readonly runBlocks: number;
+  readonly blockWidth: number;
+}
+
+export const planOf = (view: ColumnView): ColumnPlan => (view.inner >= LONG_RUN ? planRuns(view) : planTiles(view));
+
+const clamp = (value: number, low: number, high: number): number => Math.max(low, Math.min(high, value));
+
+/** Elements of a block when `total` are to be shared out. */
+const blockSize = (total: number): number => clamp(Math.ceil(total / ENOUGH_UNITS), SMALL_BLOCK, BLOCK);
+
+function planRuns({ batch, outer, channels, inner, merge }: ColumnView): ColumnPlan {
+  const total = batch * outer * channels * inner;
+  const fused = (batch * channels) / merge >= ENOUGH_UNITS || total <= SMALL_BLOCK;
+  const wanted = Math.ceil((outer * inner) / blockSize(total));
+  const blockRows = Math.ceil(outer / Math.min(wanted, outer));
+  const rowBlocks = Math.ceil(outer / blockRows);
+  // Few long runs are cut themselves, at multiples of 32 floats, which the loops take at a time.
+  const blockRun = Math.min(inner, Math.ceil(inner / Math.ceil(wanted / rowBlocks) / 32) * 32);
+  return {
+    tiles: false,
+    fused,
+    rows: outer,
+    width: channels,
+    run: inner,
+    span: 1,
+    restWidth: 0,
+    blockRows,
+    rowBlocks,
+    blockRun,
+    runBlocks: Math.ceil(inner / blockRun),
+    blockWidth: channels,
+  };
+}
+
+function planTiles({ batch, outer, channels, inner }: ColumnView): ColumnPlan {
+  const row = channels * inner;
+  const total = batch * outer * row;
+  // A multiple of 4 rows makes whole vectors of any width.
+  const fold = row < NARROW ? Math.ceil(NARROW / row / 4) * 4 : 1;
+  const folds = outer >= fold * 16 ? fold : 1;
+  const rows = Math.floor(outer / folds);
+  const width = row * folds;
+  const fused = outer * row <= BLOCK && (batch >= ENOUGH_UNITS || total <= SMALL_BLOCK);
+  const blockWidth = fused ? width : Math.min(width, TILE_WIDTH);
+  const blockRows = fused ? rows : clamp(Math.ceil(blockSize(total) / blockWidth), Math.min(64, rows), rows);
+  return {
+    tiles: true,
+    fused,
+    rows,
+    width,
+    run: 1,
+    span: inner,
+    restWidth: (outer % folds) * row,
+    blockRows,
+    rowBlocks: Math.ceil(rows / blockRows),
+    blockRun: 1,
+    runBlocks: 1,
+    blockWidth,
+  };
+}
