@@ -8,6 +8,7 @@ export default defineConfig({
   ssr: { resolve: { conditions, externalConditions: conditions } },
   test: {
     include: ["src/**/*.test.ts", "tests/**/*.test.ts"],
+    exclude: ["tests/runtime/**", "**/node_modules/**"],
     testTimeout: 30_000,
     // Each file owns threads and a heap of its own; more files at once than cores only makes the timing tests noisy.
     maxWorkers: 2,

@@ -1,0 +1,67 @@
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { emptyProject, root, run } from "./project.js";
+
+let project: ReturnType<typeof emptyProject>;
+beforeAll(() => {
+  project = emptyProject();
+});
+afterAll(() => project?.remove());
+
+describe("the packed package in an empty project", () => {
+  test("carries what it needs and nothing else", () => {
+    const files = readdirSync(join(project.folder, "node_modules/evenkeel"), { recursive: true }).map(String);
+    expect(files).toContain("data/digits.csv.gz");
+    expect(files).toContain("LICENSE");
+    expect(files.filter((f) => /\.test\.|assembly|^src/.test(f))).toEqual([]);
+  });
+
+  test("trains in Node with the same bits for 1 and 2 threads, and on a current Node", () => {
+    const here = JSON.parse(run(process.execPath, ["node_main.js"], project.folder));
+    expect(here.two).toBe(here.one);
+    run("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--prefer-offline", "node@26"], project.folder);
+    const current = JSON.parse(run(join(project.folder, "node_modules/.bin/node"), ["node_main.js"], project.folder));
+    expect(current.node).toMatch(/^26\./);
+    expect([current.one, current.two]).toEqual([here.one, here.one]);
+  });
+
+  test("its command line trains from the package, with one lossHash on both versions of Node and 1 or 2 threads", () => {
+    const cli = join(project.folder, "node_modules/evenkeel/dist/cli/main.js");
+    const current = join(project.folder, "node_modules/.bin/node");
+    const hash = (node: string, threads: number) => {
+      const args = ["train", "--data", "digits", "--norm", "batch", "--seed", "0", "--epochs", "1", "--json"];
+      const out = run(node, [cli, ...args, "--threads", String(threads)], project.folder);
+      return JSON.parse(out.trim().split("\n").at(-1)!).lossHash as string;
+    };
+    const first = hash(process.execPath, 1);
+    expect(first).toMatch(/^[0-9a-f]{64}$/);
+    expect([hash(process.execPath, 2), hash(current, 1), hash(current, 2)]).toEqual([first, first, first]);
+  });
+
+  for (const resolution of ["nodenext", "bundler"]) {
+    test(`has types under moduleResolution ${resolution}`, () => {
+      const compilerOptions = {
+        ...{ strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, skipLibCheck: false },
+        ...{ target: "es2022", lib: ["es2023", "esnext.disposable", "dom"], types: [], noEmit: true },
+        module: resolution === "bundler" ? "esnext" : "nodenext",
+        moduleResolution: resolution,
+      };
+      const config = `tsconfig.${resolution}.json`;
+      writeFileSync(join(project.folder, config), JSON.stringify({ compilerOptions, files: ["types.ts"] }));
+      run(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", config], project.folder);
+    });
+  }
+
+  test("builds for the browser with Vite, without a trace of Node", () => {
+    writeFileSync(
+      join(project.folder, "index.html"),
+      '<!doctype html><meta charset="utf-8"><script type="module" src="./browser_main.js"></script>',
+    );
+    run(process.execPath, [join(root, "node_modules/vite/bin/vite.js"), "build", "--logLevel", "warn"], project.folder);
+    const assets = join(project.folder, "dist/assets");
+    const code = readdirSync(assets).map((f) => readFileSync(join(assets, f), "utf8"));
+    expect(code.join("").length).toBeGreaterThan(50_000);
+    expect(code.join("")).not.toMatch(/node:|worker_threads|__vite-browser-external/);
+  });
+});
