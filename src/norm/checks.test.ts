@@ -5,6 +5,7 @@ import {
   checkChannels,
   checkGroups,
   checkInstanceStatistics,
+  checkNormalizedShape,
   checkPerChannel,
   checkRank,
 } from "./checks.js";
@@ -25,7 +26,7 @@ describe("edge cases of normalization, before any arithmetic", () => {
   });
 
   test("an empty batch in training", () => {
-    expect(() => batch([0, 3, 4])).toThrow(/empty input of shape \[0, 3, 4\].*eval\(\)/);
+    expect(() => batch([0, 3, 4])).toThrow(/empty batch; got an input of shape \[0, 3, 4\].*eval\(\)/);
     expect(() => batch([4, 3, 0])).toThrow(ShapeError);
   });
 
@@ -45,6 +46,14 @@ describe("edge cases of normalization, before any arithmetic", () => {
     expect(() => checkChannels("BatchNorm2d", [2, 5, 5, 4], 1, 3)).toThrow(/Make the layer for 5 channels/);
     expect(() => checkChannels("BatchNorm2d", [2, 5], 3, 5)).toThrow(ShapeError);
     checkChannels("BatchNorm2d", [2, 5, 5, 3], -1, 3);
+  });
+
+  test("normalizedShape", () => {
+    expect(checkNormalizedShape("LayerNorm", 3)).toEqual([3]);
+    expect(checkNormalizedShape("LayerNorm", [3, 4])).toEqual([3, 4]);
+    for (const bad of [[], [0], [2.5], "3", null, undefined, -1]) {
+      expect(() => checkNormalizedShape("LayerNorm", bad)).toThrow(ShapeError);
+    }
   });
 
   test("rank, groups and per-channel tensors", () => {

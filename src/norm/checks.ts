@@ -42,13 +42,13 @@ export function checkBatchStatistics(layer: string, shape: Shape, batch: NormCas
   if (values >= 2) return;
   if (values === 0) {
     throw new ShapeError({
-      rule: `${layer} in training needs a batch to take statistics from`,
-      got: `an empty input of shape ${formatShape(shape)}`,
+      rule: `${layer} cannot take statistics from an empty batch`,
+      got: `an input of shape ${formatShape(shape)}`,
       fix: "Skip empty batches in training, or call eval(), which uses the running statistics",
     });
   }
   throw new ShapeError({
-    rule: `${layer} in training needs more than one value for each channel`,
+    rule: `${layer} takes batch statistics from more than one value for each channel`,
     got: `one, in an input of shape ${formatShape(shape)}`,
     fix: "Use a larger batch (dropLast: true drops a last batch of one sample), call eval(), or use group normalization",
   });
@@ -72,11 +72,21 @@ export function checkInstanceStatistics(layer: string, shape: Shape, instance: N
   }
 }
 
-/** Weight, bias or running statistics given by the caller must have one value for each channel. */
+/** Running statistics must have one value for each channel. */
 export function checkPerChannel(what: string, shape: Shape, channels: number): void {
   if (shape.length === 1 && shape[0] === channels) return;
   throw new ShapeError({
     rule: `${what} must have one value for each channel, shape [${channels}]`,
     got: formatShape(shape),
+  });
+}
+
+/** The lengths of the last axes, as a list or, for one axis, as a number. */
+export function checkNormalizedShape(layer: string, value: unknown): Shape {
+  const shape = typeof value === "number" ? [value] : value;
+  if (Array.isArray(shape) && shape.length > 0 && shape.every((d) => Number.isInteger(d) && d > 0)) return [...shape];
+  throw new ShapeError({
+    rule: `${layer}: normalizedShape must be a whole number of at least 1, or a list of such`,
+    got: JSON.stringify(value) ?? String(value),
   });
 }

@@ -1,0 +1,46 @@
+import { checkBatchStatistics, checkPerChannel } from "../../norm/checks.js";
+import { batchView } from "../../norm/views.js";
+import type { Tensor } from "../tensor.js";
+import { defineNorm, type NormInputs, type NormStatistics } from "./fused_norm.js";
+
+export interface BatchNormOptions {
+  /** The channel axis; 1 for [N, C, ...], -1 for channels last. */
+  readonly axis: number;
+  readonly eps: number;
+}
+
+const training = defineNorm("batch_norm");
+const evaluation = defineNorm("batch_norm_eval");
+
+/**
+ * Batch normalization with the batch's own statistics: one mean and one biased variance for each channel, over all
+ * other axes. Returns them beside the output, for running statistics; the caller disposes them.
+ *
+ * Shapes: x and y [..., C, ...] with C on `axis`; weight and bias [C], each optional; statistics [C].
+ * Units, saves: see fused_norm.ts.
+ * Throws: ShapeError if a channel has fewer than two values.
+ * Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
+ */
+export function batchNorm(inputs: NormInputs, { axis, eps }: BatchNormOptions): { out: Tensor; extra: NormStatistics } {
+  const on = batchView(inputs.x.shape, axis);
+  checkBatchStatistics("Batch normalization", inputs.x.shape, on);
+  return training.run(inputs, { on, eps, affineShape: [on.view.channels] });
+}
+
+/**
+ * The same with given statistics, constants in backward: dx = weight * rho * dy. Also how instance normalization
+ * evaluates with running statistics.
+ *
+ * Shapes: as above; mean and variance [C], float32 or float64. An empty input gives an empty output.
+ */
+export function batchNormEval(
+  inputs: NormInputs,
+  statistics: { readonly mean: Tensor; readonly variance: Tensor },
+  { axis, eps }: BatchNormOptions,
+): Tensor {
+  const on = batchView(inputs.x.shape, axis);
+  const { channels } = on.view;
+  checkPerChannel("The running mean", statistics.mean.shape, channels);
+  checkPerChannel("The running variance", statistics.variance.shape, channels);
+  return evaluation(inputs, { on, eps, affineShape: [channels], given: statistics });
+}

@@ -1,0 +1,125 @@
+import { isFloating } from "../../base/dtype.js";
+import { DTypeError, ShapeError } from "../../base/errors.js";
+import { formatShape, type Shape, sameShape } from "../../base/shape.js";
+import { kernels } from "../../kernels/dispatch.js";
+import type { RowStats, Stats } from "../../kernels/kernel_set.js";
+import { type NormCase, statisticCount } from "../../norm/views.js";
+import { isRecording } from "../graph.js";
+import { defineOp, type Needs, type Op } from "../op.js";
+import { Tensor } from "../tensor.js";
+import { normGradients } from "./norm_definition.js";
+
+export type NormInputs = { x: Tensor; weight: Tensor | null; bias: Tensor | null };
+
+/** Mean and biased variance of each statistic group; null mean: no centring, and variance holds the mean of squares. */
+export type NormStatistics = { mean: Tensor | null; variance: Tensor };
+
+export interface NormOptions {
+  /** Which kernel, and x as it sees it. */
+  readonly on: NormCase;
+  readonly eps: number;
+  /** Shape of weight and bias. */
+  readonly affineShape: Shape;
+  /** False: divides by the root mean square and subtracts nothing. Rows only. */
+  readonly centred?: boolean;
+  /** Statistics to use instead of x's own; constants in backward. Columns only. */
+  readonly given?: { readonly mean: Tensor; readonly variance: Tensor };
+}
+
+type Saved = { x: Tensor; weight: Tensor | null; mean: Tensor | null; variance: Tensor };
+type NormTensors = { dx: Tensor | null; dWeight: Tensor | null; dBias: Tensor | null };
+type NormOp = Op<NormInputs, NormOptions, NormStatistics>;
+
+/**
+ * The one op behind every normalization of this folder, under the name each gives it:
+ * y = weight * xhat + bias, xhat = (x - mu) * rho, rho = 1 / sqrt(var + eps), on a row or a column view of x.
+ * Backward, with g = weight * dy and <.> the mean over a statistic group:
+ *   dx = rho * (g - <g> - xhat * <g * xhat>); without centring <g> is absent; with given statistics dx = rho * g.
+ *   dweight = sum of dy * xhat, dbias = sum of dy, over all elements that share the weight.
+ *
+ * Shapes: x and y alike; weight and bias as the caller says; statistics are flat, float64.
+ * Units:  xhat has none, so y, weight and bias share theirs; eps has the units of x squared.
+ * Saves:  x, weight, mu, var. xhat is recomputed: it is as large as x, mu and var are a few numbers a group. They stay
+ *         float64: mu rounded to float32 costs 1e-4 of y where |mu| is 1e4 standard deviations.
+ * Throws: DTypeError if x is not of a floating type, or weight or bias is not of x's; ShapeError if one of those is not
+ *         of `affineShape`.
+ */
+export function defineNorm(name: string): NormOp {
+  return defineOp<NormInputs, NormOptions, Saved, NormStatistics>({
+    name,
+    forward({ x, weight, bias }, { on, eps, affineShape, centred = true, given }) {
+      checkInputs(name, { x, weight, bias }, affineShape);
+      const out = Tensor.empty(x.shape, x.dtype);
+      const fresh = () => Tensor.empty([statisticCount(on)], "float64");
+      const mean = given ? given.mean : centred ? fresh() : null;
+      const variance = given ? given.variance : fresh();
+      if (x.size > 0) {
+        const slots = [x.storage, weight?.storage ?? null, bias?.storage ?? null, out.storage] as const;
+        const stats = slotsOf({ mean, variance });
+        if (on.kernel === "row") kernels.rowNorm(...slots, stats, on.view, eps);
+        else if (given) kernels.columnNormEval(...slots, stats as Stats, on.view, eps);
+        else kernels.columnNorm(...slots, stats as Stats, on.view, eps);
+      }
+      return { out, saved: { x, weight, mean, variance }, extra: { mean, variance } };
+    },
+    backward(dy, saved, options, needs) {
+      // Under createGraph the same formula in differentiable ops, so that it can be differentiated again.
+      if (isRecording()) return normGradients(dy, saved.x, saved.weight, options);
+      let made: NormTensors | undefined;
+      const all = () => (made ??= fusedGradients(dy, saved, options, needs));
+      return { x: () => all().dx!, weight: () => all().dWeight!, bias: () => all().dBias! };
+    },
+    twiceDifferentiable: true,
+  });
+}
+
+/** Every gradient that is asked for, in one pass of the kernel. */
+function fusedGradients(dy: Tensor, saved: Saved, options: NormOptions, needs: Needs<NormInputs>): NormTensors {
+  const { x, weight, mean, variance } = saved;
+  const { on, eps, affineShape, given } = options;
+  const made = {
+    dx: needs.x ? Tensor.empty(x.shape, x.dtype) : null,
+    dWeight: needs.weight ? Tensor.empty(affineShape, x.dtype) : null,
+    dBias: needs.bias ? Tensor.empty(affineShape, x.dtype) : null,
+  };
+  const grads = {
+    dx: made.dx?.storage ?? null,
+    dWeight: made.dWeight?.storage ?? null,
+    dBias: made.dBias?.storage ?? null,
+  };
+  if (x.size === 0) {
+    for (const slot of Object.values(grads)) if (slot) kernels.fill(slot, 0);
+    return made;
+  }
+  const slots = [x.storage, dy.storage, weight?.storage ?? null] as const;
+  const stats = slotsOf({ mean, variance });
+  if (on.kernel === "row") kernels.rowNormGrad(...slots, stats, grads, on.view, eps);
+  else kernels.columnNormGrad(...slots, stats as Stats, grads, on.view, eps, given !== undefined);
+  return made;
+}
+
+const slotsOf = ({ mean, variance }: NormStatistics): RowStats => ({
+  mean: mean?.storage ?? null,
+  variance: variance.storage,
+});
+
+function checkInputs(name: string, { x, ...affine }: NormInputs, shape: Shape): void {
+  if (!isFloating(x.dtype)) {
+    throw new DTypeError({ rule: `${name} takes float32 or float64`, got: x.dtype, fix: 'Use x.to("float32")' });
+  }
+  for (const [what, t] of Object.entries(affine)) {
+    if (t && t.dtype !== x.dtype) {
+      throw new DTypeError({
+        rule: `${name} takes x and ${what} of one type`,
+        got: `x of ${x.dtype} and ${what} of ${t.dtype}`,
+        fix: `Make the layer with { dtype: "${x.dtype}" }, or use x.to("${t.dtype}")`,
+      });
+    }
+    if (t && !sameShape(t.shape, shape)) {
+      throw new ShapeError({
+        rule: `${name} takes ${what} of shape ${formatShape(shape)} for x of shape ${formatShape(x.shape)}`,
+        got: formatShape(t.shape),
+      });
+    }
+  }
+}

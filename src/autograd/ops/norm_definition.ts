@@ -1,0 +1,74 @@
+import type { Shape } from "../../base/shape.js";
+import type { NormCase } from "../../norm/views.js";
+import type { Tensor } from "../tensor.js";
+import type { NormOptions } from "./fused_norm.js";
+
+/** A view of x as a plain shape: which axes a statistic spans, and the shapes that statistics and affine broadcast as. */
+interface Layout {
+  readonly shape: Shape;
+  readonly axes: readonly number[];
+  readonly statistics: Shape;
+  readonly affine: Shape;
+}
+
+function layoutOf({ kernel, view }: NormCase): Layout {
+  if (kernel === "row") {
+    const { rows, size, groups, inner } = view;
+    const [batch, channels] = [rows / groups, size / inner];
+    return {
+      shape: [batch, groups, channels, inner],
+      axes: [2, 3],
+      statistics: [batch, groups, 1, 1],
+      affine: [1, groups, channels, 1],
+    };
+  }
+  const { batch, outer, channels, inner, merge } = view;
+  const groups = channels / merge;
+  return {
+    shape: [batch, outer, groups, merge, inner],
+    axes: [1, 3, 4],
+    statistics: [batch, 1, groups, 1, 1],
+    affine: [1, 1, groups, merge, 1],
+  };
+}
+
+/** xhat and rho of the formula, in differentiable ops: two passes, since E[x^2] - mu^2 cancels. */
+function standardize(x: Tensor, { on, eps, centred = true, given }: NormOptions) {
+  const layout = layoutOf(on);
+  const xv = x.reshape(layout.shape);
+  const constant = (t: Tensor) => t.detach().cast(x.dtype).reshape(layout.statistics);
+  const mean = given ? constant(given.mean) : centred ? xv.mean(layout.axes, { keepDim: true }) : null;
+  const centredX = mean ? xv.sub(mean) : xv;
+  const variance = given ? constant(given.variance) : centredX.square().mean(layout.axes, { keepDim: true });
+  const rho = variance.add(eps).rsqrt();
+  return { layout, rho, xhat: centredX.mul(rho) };
+}
+
+/**
+ * The definition that the fused kernels compute: y = weight * xhat + bias. Tests hold the kernels against it. It works
+ * in x's own type throughout, so in float32 it lacks the kernels' accuracy for a large mean.
+ */
+export function normByDefinition(x: Tensor, weight: Tensor | null, bias: Tensor | null, options: NormOptions): Tensor {
+  const { layout, xhat } = standardize(x, options);
+  const scaled = weight ? xhat.mul(weight.reshape(layout.affine)) : xhat;
+  return (bias ? scaled.add(bias.reshape(layout.affine)) : scaled).reshape(x.shape);
+}
+
+/** Its gradients by the formulas of fused_norm.ts, themselves differentiable. */
+export function normGradients(dy: Tensor, x: Tensor, weight: Tensor | null, options: NormOptions) {
+  const { layout, rho, xhat } = standardize(x, options);
+  const dv = dy.reshape(layout.shape);
+  const average = (t: Tensor) => t.mean(layout.axes, { keepDim: true });
+  const toAffine = (t: Tensor) => t.sumTo(layout.affine).reshape(options.affineShape);
+  return {
+    x: () => {
+      const g = weight ? dv.mul(weight.reshape(layout.affine)) : dv;
+      if (options.given) return g.mul(rho).reshape(x.shape);
+      const along = g.sub(xhat.mul(average(g.mul(xhat))));
+      const tangent = options.centred === false ? along : along.sub(average(g));
+      return tangent.mul(rho).reshape(x.shape);
+    },
+    weight: () => toAffine(dv.mul(xhat)),
+    bias: () => toAffine(dv),
+  };
+}

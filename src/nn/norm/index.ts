@@ -1,0 +1,6 @@
+export { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, type BatchNormOptions } from "./batch_norm.js";
+export { GroupNorm, type GroupNormOptions } from "./group_norm.js";
+export { InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, type InstanceNormOptions } from "./instance_norm.js";
+export { LayerNorm, type LayerNormOptions } from "./layer_norm.js";
+export { RMSNorm, type RMSNormOptions } from "./rms_norm.js";
+export { noStatsUpdate } from "./running_stats.js";

@@ -1,0 +1,49 @@
+import { checkDevice, ones, type Tensor, zeros } from "../../autograd/index.js";
+import { layerNorm } from "../../autograd/ops/layer_norm.js";
+import { checkDType, type DType } from "../../base/dtype.js";
+import { checkBoolean, checkNonNegative, readOptions } from "../../base/options.js";
+import type { Shape } from "../../base/shape.js";
+import { checkNormalizedShape } from "../../norm/checks.js";
+import { family } from "../../norm/family.js";
+import { Module, Parameter } from "../module.js";
+
+export interface LayerNormOptions {
+  readonly eps?: number;
+  readonly elementwiseAffine?: boolean;
+  /** False leaves the bias out and keeps the weight. */
+  readonly bias?: boolean;
+  readonly dtype?: DType;
+  readonly device?: "cpu";
+}
+
+/** Layer normalization over the last axes, whose lengths are `normalizedShape`. */
+export class LayerNorm extends Module {
+  readonly normalizedShape: Shape;
+  weight: Parameter | null;
+  bias: Parameter | null;
+  eps: number;
+
+  constructor(normalizedShape: number | Shape, options?: LayerNormOptions) {
+    super();
+    this.normalizedShape = checkNormalizedShape("LayerNorm", normalizedShape);
+    const o = readOptions("LayerNorm", options, {
+      eps: family.LayerNorm.eps as number,
+      elementwiseAffine: family.LayerNorm.affine as boolean,
+      bias: true,
+      dtype: "float32" as DType,
+      device: "cpu" as const,
+    });
+    checkDevice(o.device);
+    const dtype = checkDType(o.dtype);
+    this.eps = checkNonNegative("LayerNorm: eps", o.eps);
+    const affine = checkBoolean("LayerNorm: elementwiseAffine", o.elementwiseAffine);
+    const withBias = checkBoolean("LayerNorm: bias", o.bias);
+    this.weight = affine ? new Parameter(ones(this.normalizedShape, { dtype })) : null;
+    this.bias = affine && withBias ? new Parameter(zeros(this.normalizedShape, { dtype })) : null;
+  }
+
+  override forward(x: Tensor): Tensor {
+    const { weight, bias, normalizedShape, eps } = this;
+    return layerNorm({ x, weight, bias }, { normalizedShape, eps });
+  }
+}

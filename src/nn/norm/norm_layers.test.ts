@@ -1,0 +1,307 @@
+import { describe, expect, test } from "vitest";
+import { relativeError } from "../../../tests/conformance/harness.js";
+import { noGrad, randn, type Tensor, tensor, zeros } from "../../autograd/index.js";
+import { DeviceError, DTypeError, OptionError, ShapeError, StateError } from "../../base/errors.js";
+import { Random } from "../../base/random.js";
+import type { Shape } from "../../base/shape.js";
+import { heap } from "../../memory/heap.js";
+import { scope } from "../../memory/scope.js";
+import type { Module } from "../module.js";
+import * as F from "./functional.js";
+import {
+  BatchNorm,
+  BatchNorm1d,
+  BatchNorm2d,
+  BatchNorm3d,
+  GroupNorm,
+  InstanceNorm1d,
+  InstanceNorm2d,
+  InstanceNorm3d,
+  LayerNorm,
+  noStatsUpdate,
+  RMSNorm,
+} from "./index.js";
+
+const random = new Random(11);
+const normal = (...shape: number[]) => randn(shape, { random });
+const values = (t: Tensor | null | undefined) => [...t!.dataSync()];
+
+type Options = Record<string, unknown>;
+interface Kind {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly state: readonly string[];
+  make(options?: Options): Module;
+}
+
+const affine = ["weight", "bias"];
+const running = ["running_mean", "running_var", "num_batches_tracked"];
+
+/** Every layer with an input it takes and the names of its default state. */
+const kinds: Kind[] = [
+  { name: "BatchNorm", shape: [3, 4, 5], state: [...affine, ...running], make: (o) => new BatchNorm(4, o) },
+  { name: "BatchNorm1d", shape: [5, 4], state: [...affine, ...running], make: (o) => new BatchNorm1d(4, o) },
+  { name: "BatchNorm2d", shape: [2, 4, 2, 3], state: [...affine, ...running], make: (o) => new BatchNorm2d(4, o) },
+  { name: "BatchNorm3d", shape: [2, 4, 2, 1, 3], state: [...affine, ...running], make: (o) => new BatchNorm3d(4, o) },
+  { name: "GroupNorm", shape: [2, 4, 3], state: affine, make: (o) => new GroupNorm(2, 4, o) },
+  { name: "LayerNorm", shape: [2, 3, 4], state: affine, make: (o) => new LayerNorm(4, o) },
+  { name: "InstanceNorm1d", shape: [2, 4, 3], state: [], make: (o) => new InstanceNorm1d(4, o) },
+  { name: "InstanceNorm2d", shape: [2, 4, 2, 3], state: [], make: (o) => new InstanceNorm2d(4, o) },
+  { name: "InstanceNorm3d", shape: [2, 4, 2, 1, 3], state: [], make: (o) => new InstanceNorm3d(4, o) },
+  { name: "RMSNorm", shape: [2, 3, 4], state: ["weight"], make: (o) => new RMSNorm(4, o) },
+];
+
+describe("what every normalization layer keeps to", () => {
+  for (const { name, shape, state, make } of kinds) {
+    const x = () => randn(shape, { random });
+
+    test(`${name}: state names are PyTorch's, and loading a state repeats the output`, () => {
+      const first = make();
+      expect(Object.keys(first.stateDict())).toEqual(state);
+      for (const p of first.parameters()) p.assign(randn(p.shape, { random }));
+      first.forward(x());
+      const second = make();
+      second.loadStateDict(first.stateDict());
+      const input = x();
+      expect(values(second.eval().forward(input))).toEqual(values(first.eval().forward(input)));
+    });
+
+    test(`${name}: an unknown option names the nearest one`, () => {
+      expect(() => make({ epsilon: 1e-5 })).toThrow(OptionError);
+      expect(() => make({ epss: 1e-5 })).toThrow(new RegExp(`^${name} has the options eps.*Did you mean "eps"\\?`));
+    });
+
+    test(`${name}: options out of range`, () => {
+      for (const eps of [Number.NaN, -1, "1e-5", Number.POSITIVE_INFINITY]) {
+        expect(() => make({ eps })).toThrow(new RegExp(`${name}: eps must be`));
+      }
+      expect(() => make({ dtype: "float16" })).toThrow(DTypeError);
+      expect(() => make({ device: "webgpu" })).toThrow(DeviceError);
+      const flag = name === "LayerNorm" || name === "RMSNorm" ? "elementwiseAffine" : "affine";
+      expect(() => make({ [flag]: 1 })).toThrow(new RegExp(`${name}: ${flag} must be true or false`));
+    });
+
+    test(`${name}: an input of another shape or type`, () => {
+      const layer = make();
+      const wrong = shape.map((d) => (d === 4 ? 6 : d));
+      expect(() => layer.forward(randn(wrong, { random }))).toThrow(ShapeError);
+      expect(() => layer.forward(zeros(shape, { dtype: "int32" }))).toThrow(DTypeError);
+      if (state.length > 0) expect(() => layer.forward(zeros(shape, { dtype: "float64" }))).toThrow(DTypeError);
+    });
+
+    test(`${name}: float64 throughout`, () => {
+      const layer = make({ dtype: "float64" });
+      const y = layer.forward(randn(shape, { dtype: "float64", random }));
+      expect(y.dtype).toBe("float64");
+      for (const p of layer.parameters()) expect(p.dtype).toBe("float64");
+      expect(layer.backward(randn(shape, { dtype: "float64", random })).dtype).toBe("float64");
+    });
+
+    test(`${name}: backward gives the gradient to the input, and parameters add up`, () => {
+      const layer = make();
+      const [input, dy] = [x(), x()];
+      layer.forward(input);
+      const dx = layer.backward(dy);
+      expect(dx.shape).toEqual(shape);
+      const once = layer.parameters().map((p) => values(p.grad));
+      layer.forward(input);
+      layer.backward(dy);
+      for (const [i, p] of layer.parameters().entries()) {
+        expect(p.grad!.shape).toEqual(p.shape);
+        expect(values(p.grad)).toEqual(once[i]!.map((v) => 2 * v));
+      }
+    });
+
+    test(`${name}: training steps leave the heap as they found it`, () => {
+      const layer = make();
+      const step = () =>
+        scope(() => {
+          layer.zeroGrad();
+          layer.forward(x());
+          layer.backward(x());
+          noGrad(() => layer.forward(x()));
+        });
+      step();
+      const before = heap.stats.liveBytes;
+      for (let i = 0; i < 20; i++) step();
+      // Garbage of other tests may be collected meanwhile, so less is possible.
+      expect(heap.stats.liveBytes).toBeLessThanOrEqual(before);
+    });
+  }
+
+  test("sizes at construction", () => {
+    for (const bad of [0, 2.5, -1, Number.NaN, "4"]) {
+      expect(() => new BatchNorm2d(bad as number)).toThrow(/BatchNorm2d: numFeatures must be a whole number/);
+      expect(() => new GroupNorm(1, bad as number)).toThrow(OptionError);
+      expect(() => new LayerNorm(bad as number)).toThrow(ShapeError);
+      expect(() => new RMSNorm([4, bad as number])).toThrow(ShapeError);
+    }
+    expect(() => new GroupNorm(3, 4)).toThrow(/GroupNorm: the number of groups must divide.*3 groups for 4 channels/);
+    expect(() => new BatchNorm(4, { axis: 0.5 })).toThrow(/BatchNorm: axis must be a whole number/);
+    expect(() => new BatchNorm2d(4, { momentum: 2 })).toThrow(/BatchNorm2d: momentum must be/);
+    expect(() => new BatchNorm2d(4, { runningStats: "skip" as "guard" })).toThrow(/"update" or "guard"; got "skip"/);
+  });
+
+  test("ranks", () => {
+    expect(() => new BatchNorm1d(4).forward(normal(2, 4, 2, 2))).toThrow(/BatchNorm1d takes an input of rank 2 or 3/);
+    expect(() => new BatchNorm2d(4).forward(normal(2, 4, 2))).toThrow(/BatchNorm2d takes an input of rank 4 /);
+    expect(() => new BatchNorm3d(4).forward(normal(2, 4, 2, 2))).toThrow(ShapeError);
+    expect(() => new InstanceNorm1d(4).forward(normal(4))).toThrow(/InstanceNorm1d takes an input of rank 2 or 3/);
+    expect(() => new GroupNorm(2, 4).forward(normal(4))).toThrow(ShapeError);
+  });
+
+  test("a wrong channel count says where the right one lies", () => {
+    expect(() => new BatchNorm2d(4).forward(normal(2, 3, 3, 4))).toThrow(/4 channels on axis 1; got 3.*Axis 3 has 4/);
+    new BatchNorm2d(4, { axis: -1 }).forward(normal(2, 3, 3, 4));
+  });
+});
+
+describe("running statistics", () => {
+  const bn = (options?: object) => new BatchNorm1d(2, options);
+
+  test("one value per channel or an empty batch raises in training, works in evaluation, and moves nothing", () => {
+    const layer = bn();
+    expect(() => layer.forward(normal(1, 2))).toThrow(/more than one value for each channel.*\[1, 2\].*dropLast/);
+    expect(() => layer.forward(zeros([0, 2]))).toThrow(/empty batch.*\[0, 2\]/);
+    expect(values(layer.runningMean)).toEqual([0, 0]);
+    expect(layer.numBatchesTracked!.item()).toBe(0);
+    layer.eval();
+    expect(layer.forward(normal(1, 2)).shape).toEqual([1, 2]);
+    expect(layer.forward(zeros([0, 2])).shape).toEqual([0, 2]);
+    const without = bn({ trackRunningStats: false });
+    expect(() => without.eval().forward(normal(1, 2))).toThrow(ShapeError);
+  });
+
+  test("instance normalization of one value per channel, and of an empty batch", () => {
+    const layer = new InstanceNorm1d(2, { trackRunningStats: true });
+    expect(() => layer.forward(normal(3, 2, 1))).toThrow(/more than one value for each sample and channel/);
+    expect(() => layer.forward(zeros([0, 2, 3]))).toThrow(/running statistics.*empty/);
+    expect(layer.eval().forward(normal(3, 2, 1)).shape).toEqual([3, 2, 1]);
+    expect(new InstanceNorm1d(2).forward(zeros([0, 2, 3])).shape).toEqual([0, 2, 3]);
+  });
+
+  test("NaN enters running statistics unless they are guarded; then it is counted", () => {
+    const bad = tensor([
+      [1, 2],
+      [Number.NaN, 4],
+    ]);
+    const open = bn();
+    open.forward(bad);
+    expect(values(open.runningMean)[0]).toBeNaN();
+    const guarded = bn({ runningStats: "guard", momentum: null });
+    guarded.forward(bad);
+    expect(guarded.skippedUpdates).toBe(1);
+    expect(guarded.numBatchesTracked!.item()).toBe(0);
+    expect(values(guarded.runningMean)).toEqual([0, 0]);
+    guarded.forward(
+      tensor([
+        [1, 2],
+        [3, 4],
+      ]),
+    );
+    expect(values(guarded.runningMean)).toEqual([2, 3]);
+    expect(values(guarded.runningVar)).toEqual([2, 2]);
+    expect([guarded.skippedUpdates, guarded.numBatchesTracked!.item()]).toEqual([1, 1]);
+  });
+
+  test("noStatsUpdate holds them still, also when the body throws, and refuses promises", () => {
+    const layer = bn();
+    const x = normal(4, 2);
+    const first = values(layer.forward(x));
+    const after = [values(layer.runningMean), layer.numBatchesTracked!.item()];
+    expect(values(noStatsUpdate(() => layer.forward(x)))).toEqual(first);
+    expect([values(layer.runningMean), layer.numBatchesTracked!.item()]).toEqual(after);
+    expect(() =>
+      noStatsUpdate(() => {
+        throw new Error("inside");
+      }),
+    ).toThrow("inside");
+    expect(() => noStatsUpdate(async () => 1)).toThrow(StateError);
+    layer.forward(x);
+    expect(layer.numBatchesTracked!.item()).toBe(2);
+  });
+
+  test("momentum can change during training, and a bad schedule is refused before anything moves", () => {
+    const layer = bn({ momentum: 1 });
+    layer.forward(
+      tensor([
+        [1, 2],
+        [3, 4],
+      ]),
+    );
+    layer.momentum = 0;
+    layer.forward(
+      tensor([
+        [10, 20],
+        [30, 40],
+      ]),
+    );
+    expect(values(layer.runningMean)).toEqual([2, 3]);
+    layer.momentum = () => 2;
+    expect(() => layer.forward(normal(4, 2))).toThrow(/schedule's value at batch 3/);
+    expect(layer.numBatchesTracked!.item()).toBe(2);
+    layer.resetRunningStats();
+    expect([values(layer.runningMean), values(layer.runningVar)]).toEqual([
+      [0, 0],
+      [1, 1],
+    ]);
+    expect(layer.numBatchesTracked!.item()).toBe(0);
+  });
+
+  test("a constant batch of large values leaves a running variance of 0, not less", () => {
+    const layer = bn({ momentum: 1 });
+    layer.forward(tensor(new Float32Array(200).fill(1e6 + 0.5), { shape: [100, 2] }));
+    expect(values(layer.runningVar)).toEqual([0, 0]);
+    expect(values(layer.runningMean)).toEqual([1e6 + 0.5, 1e6 + 0.5]);
+  });
+});
+
+describe("functional names", () => {
+  const pair = () => ({ runningMean: zeros([3]), runningVar: zeros([3]).add(1) });
+
+  test("agree with the layers, running statistics included", () => {
+    const [x, weight, bias] = [normal(4, 3, 5), normal(3), normal(3)];
+    const load = (m: Module) => {
+      m.loadStateDict({ weight, bias }, { strict: false });
+      return m;
+    };
+    const batch = load(new BatchNorm1d(3)) as BatchNorm1d;
+    const mine = pair();
+    expect(values(F.batchNorm(x, { ...mine, weight, bias, training: true }))).toEqual(values(batch.forward(x)));
+    expect(values(mine.runningMean)).toEqual(values(batch.runningMean));
+    expect(values(mine.runningVar)).toEqual(values(batch.runningVar));
+    expect(values(F.batchNorm(x, { ...mine, weight, bias }))).toEqual(values(batch.eval().forward(x)));
+
+    const instance = load(new InstanceNorm1d(3, { affine: true, trackRunningStats: true })) as InstanceNorm1d;
+    const own = pair();
+    expect(values(F.instanceNorm(x, { ...own, weight, bias }))).toEqual(values(instance.forward(x)));
+    expect(values(own.runningVar)).toEqual(values(instance.runningVar));
+    const still = F.instanceNorm(x, { ...own, weight, bias, useInputStats: false });
+    expect(values(still)).toEqual(values(instance.eval().forward(x)));
+
+    expect(values(F.groupNorm(x, 3, { weight, bias }))).toEqual(values(load(new GroupNorm(3, 3)).forward(x)));
+    const [w, b] = [normal(3, 5), normal(3, 5)];
+    const layer = new LayerNorm([3, 5]);
+    layer.loadStateDict({ weight: w, bias: b });
+    expect(values(F.layerNorm(x, [3, 5], { weight: w, bias: b }))).toEqual(values(layer.forward(x)));
+    expect(values(F.rmsNorm(x, 5))).toEqual(values(new RMSNorm(5, { elementwiseAffine: false }).forward(x)));
+    const last = x.permute([0, 2, 1]);
+    const transposed = F.batchNorm(last, { axis: -1, training: true }).permute([0, 2, 1]);
+    // Other order of summation, so equal to rounding only.
+    expect(relativeError(values(transposed), values(F.batchNorm(x, { training: true })))).toBeLessThanOrEqual(2.5e-7);
+  });
+
+  test("say what is missing or misspelt", () => {
+    const x = normal(4, 3);
+    expect(() => F.batchNorm(x)).toThrow(/runningMean and runningVar together.*got neither.*training: true/);
+    expect(() => F.batchNorm(x, { runningMean: zeros([3]), training: true })).toThrow(/got runningMean alone/);
+    expect(() => F.batchNorm(x, { runningMean: zeros([2]), runningVar: zeros([2]), training: true })).toThrow(
+      /running mean must have one value for each channel, shape \[3\]; got \[2\]/,
+    );
+    expect(() => F.instanceNorm(normal(2, 3, 4), { useInputStats: false })).toThrow(/useInputStats: true/);
+    expect(() => F.batchNorm(x, { trainin: true } as object)).toThrow(/Did you mean "training"\?/);
+    expect(() => F.groupNorm(x, 2)).toThrow(ShapeError);
+    expect(() => F.layerNorm(x, 4)).toThrow(/normalizedShape \[4\]/);
+    expect(() => F.rmsNorm(x, 3, { eps: -1 })).toThrow(OptionError);
+  });
+});

@@ -1,0 +1,113 @@
+import { checkDevice, ones, type Tensor, tensor, zeros } from "../../autograd/index.js";
+import { checkDType, type DType } from "../../base/dtype.js";
+import { OptionError } from "../../base/errors.js";
+import { checkBoolean, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
+import { family, type NormName, type NormTraits } from "../../norm/family.js";
+import { checkMomentum, type Momentum, momentumWeight } from "../../norm/momentum.js";
+import { Module, Parameter } from "../module.js";
+import { type Batch, isFiniteBatch, moveRunning, type Running, runningStatsMove } from "./running_stats.js";
+
+export interface RunningNormOptions {
+  readonly eps?: number;
+  /** Weight of the new batch in running statistics; null averages all batches alike; or a schedule n -> weight. */
+  readonly momentum?: Momentum;
+  readonly affine?: boolean;
+  readonly trackRunningStats?: boolean;
+  /** The channel axis: 1 (default) for [N, C, ...], -1 for channels last. */
+  readonly axis?: number;
+  /** "guard" leaves a batch with NaN or Inf in its statistics out of the running ones, and counts it in skippedUpdates. */
+  readonly runningStats?: "update" | "guard";
+  readonly dtype?: DType;
+  readonly device?: "cpu";
+}
+
+/** What batch and instance normalization share: weight and bias for each channel, and running statistics. */
+export abstract class RunningNorm extends Module {
+  weight: Parameter | null;
+  bias: Parameter | null;
+  runningMean: Tensor | null = null;
+  runningVar: Tensor | null = null;
+  /** int32, without axes: how many batches have moved the running statistics. */
+  numBatchesTracked: Tensor | null = null;
+  eps: number;
+  momentum: Momentum;
+  readonly axis: number;
+  readonly runningStats: "update" | "guard";
+  /** Batches that `runningStats: "guard"` left out. */
+  skippedUpdates = 0;
+
+  constructor(
+    protected readonly layer: NormName,
+    readonly numFeatures: number,
+    options?: RunningNormOptions,
+  ) {
+    super();
+    const traits: NormTraits = family[layer];
+    checkPositiveInteger(`${layer}: numFeatures`, numFeatures);
+    const o = readOptions(layer, options, {
+      eps: traits.eps as number,
+      momentum: traits.momentum as Momentum,
+      affine: traits.affine,
+      trackRunningStats: traits.trackRunningStats === true,
+      axis: 1,
+      runningStats: "update" as "update" | "guard",
+      dtype: "float32" as DType,
+      device: "cpu" as const,
+    });
+    checkDevice(o.device);
+    const dtype = checkDType(o.dtype);
+    this.eps = checkNonNegative(`${layer}: eps`, o.eps);
+    this.momentum = checkMomentum(layer, o.momentum);
+    this.axis = checkAxis(layer, o.axis);
+    this.runningStats = checkRunningStats(layer, o.runningStats);
+    const affine = checkBoolean(`${layer}: affine`, o.affine);
+    this.weight = affine ? new Parameter(ones([numFeatures], { dtype })) : null;
+    this.bias = affine ? new Parameter(zeros([numFeatures], { dtype })) : null;
+    const tracks = checkBoolean(`${layer}: trackRunningStats`, o.trackRunningStats);
+    this.registerBuffer("runningMean", tracks ? zeros([numFeatures], { dtype }) : null);
+    this.registerBuffer("runningVar", tracks ? ones([numFeatures], { dtype }) : null);
+    this.registerBuffer("numBatchesTracked", tracks ? tensor(0, { dtype: "int32" }) : null);
+  }
+
+  /** Mean 0, variance 1, no batches. */
+  resetRunningStats(): void {
+    this.runningMean?.assign(new Float64Array(this.numFeatures));
+    this.runningVar?.assign(new Float64Array(this.numFeatures).fill(1));
+    this.numBatchesTracked?.assign([0]);
+    this.skippedUpdates = 0;
+  }
+
+  protected get running(): Running | null {
+    return this.runningMean && this.runningVar ? { mean: this.runningMean, variance: this.runningVar } : null;
+  }
+
+  /** Moves the running statistics, if there are any, by one training batch. */
+  protected follow(batch: Batch): void {
+    const [running, counter] = [this.running, this.numBatchesTracked];
+    if (!running || !counter || !this.training || !runningStatsMove()) return;
+    if (this.runningStats === "guard" && !isFiniteBatch(batch.statistics)) {
+      this.skippedUpdates++;
+      return;
+    }
+    const n = counter.item() + 1;
+    moveRunning(running, batch, momentumWeight(this.momentum, n));
+    counter.assign([n]);
+  }
+}
+
+export function checkAxis(layer: string, axis: unknown): number {
+  if (Number.isInteger(axis)) return axis as number;
+  throw new OptionError({
+    rule: `${layer}: axis must be a whole number, the place of the channels in the input's shape`,
+    got: String(axis),
+    fix: "Use 1 for [N, C, ...] and -1 for channels last",
+  });
+}
+
+function checkRunningStats(layer: string, value: unknown): "update" | "guard" {
+  if (value === "update" || value === "guard") return value;
+  throw new OptionError({
+    rule: `${layer}: runningStats must be "update" or "guard"`,
+    got: JSON.stringify(value) ?? "",
+  });
+}

@@ -1,0 +1,75 @@
+import type { Tensor } from "../../autograd/index.js";
+import type { NormStatistics } from "../../autograd/ops/fused_norm.js";
+import { StateError } from "../../base/errors.js";
+import { kernels } from "../../kernels/dispatch.js";
+import { checkPerChannel } from "../../norm/checks.js";
+import { besselFactor } from "../../norm/moments.js";
+
+/** Running statistics of a layer or of a caller of F, updated in place. */
+export interface Running {
+  readonly mean: Tensor;
+  readonly variance: Tensor;
+}
+
+export interface Batch {
+  /** Biased statistics of the batch: [C] for batch normalization, [N * C] for instance normalization. */
+  readonly statistics: NormStatistics;
+  /** How many samples the statistics hold one after another, to be averaged. */
+  readonly repeat: number;
+  /** How many values each statistic was taken from. */
+  readonly values: number;
+}
+
+let still = false;
+
+/** Whether a training forward moves running statistics now. */
+export const runningStatsMove = (): boolean => !still;
+
+/**
+ * Runs `body` with the running statistics of every layer held still: for a second forward over the same batch, as when
+ * activations are recomputed for backward, which must not count the batch twice.
+ */
+export function noStatsUpdate<T>(body: () => T): T {
+  const before = still;
+  still = true;
+  try {
+    const result = body();
+    if (typeof (result as { then?: unknown } | null | undefined)?.then === "function") {
+      throw new StateError({
+        rule: "noStatsUpdate() takes a synchronous function",
+        got: "a promise",
+        fix: "Put noStatsUpdate around each synchronous part",
+      });
+    }
+    return result;
+  } finally {
+    still = before;
+  }
+}
+
+/** running = (1 - weight) * running + weight * batch, with the unbiased variance of the batch. */
+export function moveRunning(running: Running, { statistics, repeat, values }: Batch, weight: number): void {
+  const moves = [
+    [running.mean, statistics.mean!, 1],
+    [running.variance, statistics.variance, besselFactor(values)],
+  ] as const;
+  for (const [to, from, scale] of moves) {
+    kernels.updateRunning(to.storage, from.storage, repeat, weight, scale);
+    to.storage.version++;
+  }
+}
+
+/** Whether every statistic of the batch is a finite number; one NaN or Inf in the input makes one of them not. */
+export const isFiniteBatch = ({ mean, variance }: NormStatistics): boolean =>
+  [mean, variance].every((t) => t === null || t.storage.view.every(Number.isFinite));
+
+export function checkRunning(running: Running, channels: number): void {
+  checkPerChannel("The running mean", running.mean.shape, channels);
+  checkPerChannel("The running variance", running.variance.shape, channels);
+}
+
+/** Lets go of a batch's statistics once nobody needs them; what backward needs, the tape holds by handles of its own. */
+export function disposeStatistics({ mean, variance }: NormStatistics): void {
+  mean?.dispose();
+  variance.dispose();
+}
