@@ -10,6 +10,7 @@ export * from "./softmax";
 export * from "./pool";
 export * from "./matmul";
 export * from "./conv";
+export * from "./conv_weight";
 export * from "./row_norm";
 export * from "./column_norm";
 export * from "./column_norm_runs";

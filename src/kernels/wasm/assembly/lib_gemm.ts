@@ -1,23 +1,17 @@
 // Register tiles and packing of matrix products. Packed panels hold, for each step of the summed axis, the 4 rows of A
 // (or 8 columns of B) of a tile side by side, so that a tile reads both as plain streams.
 
-@inline function madd(acc: v128, a: v128, b: v128): v128 { return f32x4.add(acc, f32x4.mul(a, b)); }
-
-/** What becomes of a finished sum: joins what earlier blocks left in y, or starts y, from the bias if there is one. */
-@inline function finish(sum: v128, y: usize, add: i32, bias: usize): void {
-  if (add) sum = f32x4.add(sum, v128.load(y));
-  else if (bias) sum = f32x4.add(sum, v128.load(bias));
-  v128.store(y, sum);
-}
+@inline export function madd(acc: v128, a: v128, b: v128): v128 { return f32x4.add(acc, f32x4.mul(a, b)); }
 
 /**
- * y[4, 8] (rows yRow bytes apart) from packed panels a[kc, 4] and b[kc, 8]; `bias` is 8 columns or null.
- * 8 sums, 2 vectors of b and 1 of a take 11 of the 15 vector registers that V8 hands out on x64; 6x8, 4x16 and 3x16
- * tiles spill and run at half the speed.
+ * y[4, 8] (rows yRow bytes apart), or y += it, from packed panels a[kc, 4] and b[kc, 8]; `bias` is 8 columns or null;
+ * kc > 0. 8 sums, 2 vectors of b and 1 of a take 11 of the 15 vector registers that V8 hands out on x64; 6x8, 4x16 and 3x16
+ * tiles spill and run at half the speed. The loop tests at its end: tested at its head it is a fifth slower.
  */
 export function gemmTile(a: usize, b: usize, kc: i32, y: usize, yRow: usize, add: i32, bias: usize): void {
   let s00 = f32x4.splat(0), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00, s30 = s00, s31 = s00;
-  for (const end = a + (<usize>kc << 4); a < end; a += 16, b += 32) {
+  const end = a + (<usize>kc << 4);
+  do {
     const b0 = v128.load(b), b1 = v128.load(b, 16);
     let v = v128.load32_splat(a);
     s00 = madd(s00, v, b0); s01 = madd(s01, v, b1);
@@ -27,31 +21,43 @@ export function gemmTile(a: usize, b: usize, kc: i32, y: usize, yRow: usize, add
     s20 = madd(s20, v, b0); s21 = madd(s21, v, b1);
     v = v128.load32_splat(a, 12);
     s30 = madd(s30, v, b0); s31 = madd(s31, v, b1);
+    a += 16; b += 32;
+  } while (a < end);
+  const y1 = y + yRow, y2 = y1 + yRow, y3 = y2 + yRow;
+  if (add) {
+    s00 = f32x4.add(s00, v128.load(y)); s01 = f32x4.add(s01, v128.load(y, 16));
+    s10 = f32x4.add(s10, v128.load(y1)); s11 = f32x4.add(s11, v128.load(y1, 16));
+    s20 = f32x4.add(s20, v128.load(y2)); s21 = f32x4.add(s21, v128.load(y2, 16));
+    s30 = f32x4.add(s30, v128.load(y3)); s31 = f32x4.add(s31, v128.load(y3, 16));
+  } else if (bias) {
+    const t0 = v128.load(bias), t1 = v128.load(bias, 16);
+    s00 = f32x4.add(s00, t0); s01 = f32x4.add(s01, t1);
+    s10 = f32x4.add(s10, t0); s11 = f32x4.add(s11, t1);
+    s20 = f32x4.add(s20, t0); s21 = f32x4.add(s21, t1);
+    s30 = f32x4.add(s30, t0); s31 = f32x4.add(s31, t1);
   }
-  const bias1 = bias ? bias + 16 : 0;
-  finish(s00, y, add, bias); finish(s01, y + 16, add, bias1);
-  y += yRow;
-  finish(s10, y, add, bias); finish(s11, y + 16, add, bias1);
-  y += yRow;
-  finish(s20, y, add, bias); finish(s21, y + 16, add, bias1);
-  y += yRow;
-  finish(s30, y, add, bias); finish(s31, y + 16, add, bias1);
+  v128.store(y, s00); v128.store(y, s01, 16);
+  v128.store(y1, s10); v128.store(y1, s11, 16);
+  v128.store(y2, s20); v128.store(y2, s21, 16);
+  v128.store(y3, s30); v128.store(y3, s31, 16);
 }
 
 /** The left half of gemmTile, for the last columns: y[4, 4] in rows of 8, overwritten. */
 export function gemmHalfTile(a: usize, b: usize, kc: i32, y: usize): void {
   let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
-  for (const end = a + (<usize>kc << 4); a < end; a += 16, b += 32) {
+  const end = a + (<usize>kc << 4);
+  do {
     const b0 = v128.load(b);
     s0 = madd(s0, v128.load32_splat(a), b0);
     s1 = madd(s1, v128.load32_splat(a, 4), b0);
     s2 = madd(s2, v128.load32_splat(a, 8), b0);
     s3 = madd(s3, v128.load32_splat(a, 12), b0);
-  }
+    a += 16; b += 32;
+  } while (a < end);
   v128.store(y, s0); v128.store(y, s1, 32); v128.store(y, s2, 64); v128.store(y, s3, 96);
 }
 
-/** Moves the valid part of a scratch tile (rows of 8) to y, as `finish` does. */
+/** Moves the valid part of a scratch tile (rows of 8) to y: adds to what earlier blocks left there, or starts it. */
 export function moveTile(tile: usize, y: usize, yRow: usize, rows: i32, columns: i32, add: i32, bias: usize): void {
   for (let i = 0; i < rows; i++, tile += 32, y += yRow) {
     for (let j: usize = 0; j < <usize>columns << 2; j += 4) {
