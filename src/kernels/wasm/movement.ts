@@ -6,7 +6,9 @@ import { float32Only } from "./float32_only.js";
 
 /** Elements a unit of a line-by-line copy. */
 const UNIT = 4096;
-const TILE = 32;
+/** Tiles of the transpose kernel. */
+const A_TILE = 16;
+const B_TILE = 64;
 const MAX_RANK = 8;
 
 interface Axis {
@@ -61,9 +63,10 @@ function copy(xPtr: number, yPtr: number, axes: Axis[], total: number): void {
   ];
   const a = axes.find((axis) => axis.x === 1 && axis.n >= 4);
   const b = axes.find((axis) => axis.y === 1 && axis.n >= 4);
-  if (a && b && a !== b) {
+  // A stride of 0 is one element spread out (or, in y, one place): that goes line by line.
+  if (a && b && a !== b && a.y !== 0 && b.x !== 0) {
     const outer = axes.filter((axis) => axis !== a && axis !== b);
-    const tiles = Math.ceil(a.n / TILE) * Math.ceil(b.n / TILE);
+    const tiles = Math.ceil(a.n / A_TILE) * Math.ceil(b.n / B_TILE);
     launch("transpose", (total / (a.n * b.n)) * tiles, total, args([...outer, a, b]));
     return;
   }
@@ -103,9 +106,8 @@ export const movement: Pick<KernelSet, "gather" | "scatter" | "embedding" | "emb
 
   embeddingGrad(index, dy, dTable, width) {
     float32Only("embeddingGrad", dy, dTable);
-    const blocks = Math.ceil(width / 128);
-    const owners = Math.max(1, Math.floor(8 / blocks));
-    const args = [index.ptr, dy.ptr, dTable.ptr, width, index.length, 128, owners];
-    launch("embedding_grad", blocks * owners, dy.length, args);
+    // Each owner reads all indices: more owners the more a row outweighs that. A power of two, to be masked with.
+    const owners = width >= 256 ? 16 : width >= 128 ? 8 : 4;
+    launch("embedding_grad", owners, dy.length, [index.ptr, dy.ptr, dTable.ptr, width, index.length, owners]);
   },
 };

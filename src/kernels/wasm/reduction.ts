@@ -1,7 +1,7 @@
 import { heap } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
 import type { KernelSet, ReduceOp } from "../kernel_set.js";
-import { launch } from "../threads/pool.js";
+import { getThreads, launch } from "../threads/pool.js";
 import { float32Only } from "./float32_only.js";
 
 /** Elements of a row that one unit reduces. */
@@ -10,6 +10,8 @@ const ROW_PIECE = 16384;
 const COLUMN_PIECE = 64;
 /** Columns a unit: eight rows of them and their results lie close to first-level cache. */
 const STRIP = 1024;
+/** Columns a unit of argMax. */
+const SEARCH_STRIP = 256;
 
 /** The kernels' number of each operation, the value of an empty axis, and how partial results of a row merge. */
 const ops: Readonly<Record<ReduceOp, { code: number; empty: number; merge: (a: number, b: number) => number }>> = {
@@ -61,10 +63,13 @@ export const reduction: Pick<KernelSet, "reduce" | "argMax"> = {
     if (reduce === 0) {
       heap.view(y).fill(0);
     } else if (inner === 1) {
-      launch("arg_max_rows", outer, x.length, [x.ptr, y.ptr, reduce, inner, 1, 1]);
+      launch("arg_max_rows", outer, x.length, [x.ptr, y.ptr, reduce, inner, 1, 1, 0]);
     } else {
-      const strips = Math.ceil(inner / 64);
-      launch("arg_max_columns", outer * strips, x.length, [x.ptr, y.ptr, reduce, inner, strips, 64]);
+      const strip = Math.min(inner, SEARCH_STRIP);
+      const strips = Math.ceil(inner / strip);
+      const best = new Storage(getThreads() * strip, "float32");
+      launch("arg_max_columns", outer * strips, x.length, [x.ptr, y.ptr, reduce, inner, strips, strip, best.ptr]);
+      best.release();
     }
   },
 };

@@ -68,18 +68,41 @@ export function prodRun(p: usize, n: usize): f64 {
 
 // @ts-ignore: decorator
 @inline function extremeRun(least: bool, p: usize, n: usize): f32 {
-  const whole = p + ((n & ~15) << 2), end = p + (n << 2);
-  let a = f32x4.splat(least ? Infinity : -Infinity), b = a, c = a, d = a;
-  for (; p < whole; p += 64) {
-    a = extreme(least, a, v128.load(p)); b = extreme(least, b, v128.load(p, 16));
-    c = extreme(least, c, v128.load(p, 32)); d = extreme(least, d, v128.load(p, 48));
+  const end = p + (n << 2);
+  let a = f32x4.splat(least ? Infinity : -Infinity);
+  if (n >= 16) {
+    let b = a, c = a, d = a;
+    for (; p + 64 <= end; p += 64) {
+      a = extreme(least, a, v128.load(p)); b = extreme(least, b, v128.load(p, 16));
+      c = extreme(least, c, v128.load(p, 32)); d = extreme(least, d, v128.load(p, 48));
+    }
+    a = extreme(least, extreme(least, a, b), extreme(least, c, d));
   }
   for (; p + 16 <= end; p += 16) a = extreme(least, a, v128.load(p));
-  for (; p < end; p += 4) a = extreme(least, a, v128.load_splat<u32>(p));
-  a = extreme(least, extreme(least, a, b), extreme(least, c, d));
+  // What is left is taken with values already seen, which change nothing.
+  if (n >= 4) a = extreme(least, a, v128.load(end - 16));
+  else for (; p < end; p += 4) a = extreme(least, a, v128.load_splat<u32>(p));
   a = extreme(least, a, v128.shuffle<f32>(a, a, 2, 3, 0, 1));
   a = extreme(least, a, v128.shuffle<f32>(a, a, 1, 0, 3, 2));
   return f32x4.extract_lane(a, 0);
+}
+
+/** Where `value` (any NaN, if it is one) first stands in the n floats at p; n if it does not. */
+export function find(value: f32, p: usize, n: usize): usize {
+  const wide = f32x4.splat(value), any = f32x4.ne(wide, wide);
+  let i: usize = 0;
+  for (; i + 16 <= n; i += 16) {
+    const q = p + (i << 2);
+    const a = v128.load(q), b = v128.load(q, 16), c = v128.load(q, 32), d = v128.load(q, 48);
+    const equal = v128.or(v128.or(f32x4.eq(a, wide), f32x4.eq(b, wide)), v128.or(f32x4.eq(c, wide), f32x4.eq(d, wide)));
+    const nan = v128.or(v128.or(f32x4.ne(a, a), f32x4.ne(b, b)), v128.or(f32x4.ne(c, c), f32x4.ne(d, d)));
+    if (v128.any_true(v128.or(equal, v128.and(nan, any)))) break;
+  }
+  for (; i < n; i++) {
+    const v = load<f32>(p + (i << 2));
+    if (v == value || (value != value && v != v)) return i;
+  }
+  return n;
 }
 
 /** -Infinity of nothing; NaN if there is one. */

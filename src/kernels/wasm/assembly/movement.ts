@@ -97,8 +97,12 @@ export function copy_strided(args: usize, lo: i32, hi: i32, worker: i32): void {
   }
 }
 
-/** Tiles of 32 by 32: a line of x (along axis a) and a line of y (along axis b) are both used whole while in cache. */
-const TILE: u32 = 32;
+/**
+ * Tiles of 16 along a by 64 along b: whole cache lines of x and y are used while in cache. Four lines of y are written
+ * from end to end at a time, since lines that lie a large power of two apart push each other out.
+ */
+const A_TILE: u32 = 16;
+const B_TILE: u32 = 64;
 
 /**
  * The last axis but one, a, has x stride 1; the last, b, has y stride 1. Units are tiles of a by b for each place on the
@@ -109,16 +113,16 @@ export function transpose(args: usize, lo: i32, hi: i32, worker: i32): void {
   const rank = <i32>s.rank;
   const na = length(args, rank - 2), nb = length(args, rank - 1);
   const xs = xStride(args, rank, rank - 1), ys = yStride(args, rank, rank - 2);
-  const aTiles = (na + TILE - 1) / TILE, bTiles = (nb + TILE - 1) / TILE;
+  const aTiles = (na + A_TILE - 1) / A_TILE, bTiles = (nb + B_TILE - 1) / B_TILE;
   for (let u = <u32>lo; u < <u32>hi; u++) {
-    const a0 = u % aTiles * TILE, b0 = u / aTiles % bTiles * TILE, rest = u / aTiles / bTiles;
-    const a1 = min(a0 + TILE, na), b1 = min(b0 + TILE, nb);
+    const a0 = u % aTiles * A_TILE, b0 = u / aTiles % bTiles * B_TILE, rest = u / aTiles / bTiles;
+    const a1 = min(a0 + A_TILE, na), b1 = min(b0 + B_TILE, nb);
     const x = <usize>s.x + xPlace(args, rank, rank - 2, rest);
     const y = <usize>s.y + yPlace(args, rank, rank - 2, rest);
     const a4 = a0 + ((a1 - a0) & ~3), b4 = b0 + ((b1 - b0) & ~3);
-    for (let b = b0; b < b4; b += 4) {
-      let p = x + <usize>b * xs + (<usize>a0 << 2), q = y + <usize>a0 * ys + (<usize>b << 2);
-      for (let a = a0; a < a4; a += 4) {
+    for (let a = a0; a < a4; a += 4) {
+      let p = x + <usize>b0 * xs + (<usize>a << 2), q = y + <usize>a * ys + (<usize>b0 << 2);
+      for (let b = b0; b < b4; b += 4, p += 4 * xs, q += 16) {
         const r0 = v128.load(p), r1 = v128.load(p + xs), r2 = v128.load(p + 2 * xs), r3 = v128.load(p + 3 * xs);
         const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5), t1 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7);
         const t2 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5), t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
@@ -126,16 +130,14 @@ export function transpose(args: usize, lo: i32, hi: i32, worker: i32): void {
         v128.store(q + ys, v128.shuffle<f32>(t0, t2, 2, 3, 6, 7));
         v128.store(q + 2 * ys, v128.shuffle<f32>(t1, t3, 0, 1, 4, 5));
         v128.store(q + 3 * ys, v128.shuffle<f32>(t1, t3, 2, 3, 6, 7));
-        p += 16;
-        q += 4 * ys;
       }
-      for (let a = a4; a < a1; a++, p += 4, q += ys) {
-        for (let j: usize = 0; j < 4; j++) store<u32>(q + (j << 2), load<u32>(p + j * xs));
+      for (let b = b4; b < b1; b++, p += xs, q += 4) {
+        for (let i: usize = 0; i < 4; i++) store<u32>(q + i * ys, load<u32>(p + (i << 2)));
       }
     }
-    for (let b = b4; b < b1; b++) {
-      let p = x + <usize>b * xs + (<usize>a0 << 2), q = y + <usize>a0 * ys + (<usize>b << 2);
-      for (let a = a0; a < a1; a++, p += 4, q += ys) store<u32>(q, load<u32>(p));
+    for (let a = a4; a < a1; a++) {
+      let p = x + <usize>b0 * xs + (<usize>a << 2), q = y + <usize>a * ys + (<usize>b0 << 2);
+      for (let b = b0; b < b1; b++, p += xs, q += 4) store<u32>(q, load<u32>(p));
     }
   }
 }
@@ -151,31 +153,25 @@ export function embedding(args: usize, lo: i32, hi: i32, worker: i32): void {
   }
 }
 
-@unmanaged class EmbeddingGrad {
-  index: f64; dy: f64; dTable: f64; width: f64; count: f64; block: f64; owners: f64;
-}
+@unmanaged class EmbeddingGrad { index: f64; dy: f64; dTable: f64; width: f64; count: f64; owners: f64; }
 
 /**
- * Unit (block of columns, owner) adds to its columns of the table rows r with r % owners = owner. Every unit walks all
- * indices in order, so each element sees its additions in the order of i; taking rows in turn shares out rows that
- * are used often.
+ * Unit u owns the table's rows r with r % owners = u (owners is a power of two): so rows that are used often are shared
+ * out. It walks all indices in order, so each element sees its additions in the order of i.
  */
 export function embedding_grad(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<EmbeddingGrad>(args);
-  const width = <usize>a.width, block = <usize>a.block, owners = <u32>a.owners;
-  const index = <usize>a.index, end = index + (<usize>a.count << 2), rowBytes = width << 2;
+  const mask = <u32>a.owners - 1, rowBytes = <usize>a.width << 2, vectors = rowBytes & ~15;
+  const index = <usize>a.index, end = index + (<usize>a.count << 2);
   for (let u = <u32>lo; u < <u32>hi; u++) {
-    const owner = u % owners, column = <usize>(u / owners) * block;
-    const n = min(block, width - column);
-    let p = <usize>a.dy + (column << 2);
-    const table = <usize>a.dTable + (column << 2);
-    for (let i = index; i < end; i += 4, p += rowBytes) {
+    let dy = <usize>a.dy;
+    for (let i = index; i < end; i += 4, dy += rowBytes) {
       const row = load<u32>(i);
-      if (row % owners != owner) continue;
-      let q = table + <usize>row * rowBytes, g = p;
-      const stop = q + (n << 2);
-      for (; q + 16 <= stop; q += 16, g += 16) v128.store(q, f32x4.add(v128.load(q), v128.load(g)));
-      for (; q < stop; q += 4, g += 4) store<f32>(q, load<f32>(q) + load<f32>(g));
+      if ((row & mask) != u) continue;
+      const to = <usize>a.dTable + <usize>row * rowBytes;
+      let j: usize = 0;
+      for (; j < vectors; j += 16) v128.store(to + j, f32x4.add(v128.load(to + j), v128.load(dy + j)));
+      for (; j < rowBytes; j += 4) store<f32>(to + j, load<f32>(to + j) + load<f32>(dy + j));
     }
   }
 }

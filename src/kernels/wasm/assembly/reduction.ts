@@ -1,7 +1,7 @@
 // Reductions over the middle axis of [outer, reduce, inner]. Rows (inner = 1) run along memory; columns (inner > 1) take
 // whole rows of x side by side. Long axes are cut into pieces by shape alone, and their results merged in order.
 
-import { larger, maxRun, minRun, prodRun, smaller, sumAbsRun, sumRun } from "./lib_runs";
+import { find, larger, maxRun, minRun, prodRun, smaller, sumAbsRun, sumRun } from "./lib_runs";
 import { sumSquares } from "./lib_moments";
 
 const SUM: i32 = 0;
@@ -81,28 +81,51 @@ export function reduce_rows(args: usize, lo: i32, hi: i32, worker: i32): void {
   }
 }
 
+// @ts-ignore: decorator
+@inline function takeWide(op: i32, p: usize): v128 {
+  const v = f64x2.promote_low_f32x4(v128.load_zero<u64>(p));
+  return op == SQUARES ? f64x2.mul(v, v) : v;
+}
+
+// @ts-ignore: decorator
+@inline function takeWide1(op: i32, p: usize): f64 {
+  const v = <f64>load<f32>(p);
+  return op == SQUARES ? v * v : v;
+}
+
+// @ts-ignore: decorator
+@inline function joinWide(op: i32, a: v128, b: v128): v128 { return op == PROD ? f64x2.mul(a, b) : f64x2.add(a, b); }
+
+// @ts-ignore: decorator
+@inline function joinWide1(op: i32, a: f64, b: f64): f64 { return op == PROD ? a * b : a + b; }
+
+/** `count` (1 or 4) rows at p join the n float64 results at q. */
+// @ts-ignore: decorator
+@inline function joinRowsWide(op: i32, count: i32, p: usize, row: usize, q: usize, n: usize): void {
+  const vectors = q + ((n & ~1) << 3);
+  for (; q < vectors; p += 8, q += 16) {
+    let v = takeWide(op, p);
+    if (count > 1) {
+      const w = joinWide(op, takeWide(op, p + 2 * row), takeWide(op, p + 3 * row));
+      v = joinWide(op, joinWide(op, v, takeWide(op, p + row)), w);
+    }
+    v128.store(q, joinWide(op, v128.load(q), v));
+  }
+  if ((n & 1) == 0) return;
+  let v = takeWide1(op, p);
+  if (count > 1) {
+    const w = joinWide1(op, takeWide1(op, p + 2 * row), takeWide1(op, p + 3 * row));
+    v = joinWide1(op, joinWide1(op, v, takeWide1(op, p + row)), w);
+  }
+  store<f64>(q, joinWide1(op, load<f64>(q), v));
+}
+
 /** Products and squares are kept in float64, since they leave the range of float32 before the result does. */
 // @ts-ignore: decorator
 @inline function reduceStripWide(op: i32, p: usize, row: usize, rows: usize, q: usize, n: usize): void {
-  let i: usize = 0;
-  for (; i + 4 <= n; i += 4, p += 16, q += 32) {
-    let low = f64x2.splat(op == PROD ? 1 : 0), high = low;
-    for (let r: usize = 0, s = p; r < rows; r++, s += row) {
-      const a = f64x2.promote_low_f32x4(v128.load_zero<u64>(s)), b = f64x2.promote_low_f32x4(v128.load_zero<u64>(s, 8));
-      low = op == PROD ? f64x2.mul(low, a) : f64x2.add(low, f64x2.mul(a, a));
-      high = op == PROD ? f64x2.mul(high, b) : f64x2.add(high, f64x2.mul(b, b));
-    }
-    v128.store(q, low);
-    v128.store(q, high, 16);
-  }
-  for (; i < n; i++, p += 4, q += 8) {
-    let result: f64 = op == PROD ? 1 : 0;
-    for (let r: usize = 0, s = p; r < rows; r++, s += row) {
-      const v = <f64>load<f32>(s);
-      result = op == PROD ? result * v : result + v * v;
-    }
-    store<f64>(q, result);
-  }
+  for (let s = q; s < q + (n << 3); s += 8) store<f64>(s, op == PROD ? 1 : 0);
+  for (; rows >= 4; rows -= 4, p += 4 * row) joinRowsWide(op, 4, p, row, q, n);
+  for (; rows > 0; rows--, p += row) joinRowsWide(op, 1, p, row, q, n);
 }
 
 @unmanaged class Columns {
@@ -148,7 +171,7 @@ export function merge_columns(args: usize, lo: i32, hi: i32, worker: i32): void 
   }
 }
 
-@unmanaged class ArgMax { x: f64; y: f64; reduce: f64; inner: f64; strips: f64; strip: f64; }
+@unmanaged class ArgMax { x: f64; y: f64; reduce: f64; inner: f64; strips: f64; strip: f64; best: f64; }
 
 /** Floats searched at once: first for their largest value, then, if it beats what came before, for its place. */
 const SEARCH: usize = 1024;
@@ -161,45 +184,47 @@ export function arg_max_rows(args: usize, lo: i32, hi: i32, worker: i32): void {
     const p = <usize>a.x + ((u * reduce) << 2);
     let best = load<f32>(p), at: usize = 0;
     for (let from: usize = 0; from < reduce && best == best; from += SEARCH) {
-      const top = maxRun(p + (from << 2), min(SEARCH, reduce - from));
+      const q = p + (from << 2), n = min(SEARCH, reduce - from), top = maxRun(q, n);
       if (top <= best) continue;
       best = top;
-      at = from;
-      for (let v = load<f32>(p + (at << 2)); v < best || (best != best && v == v); ) v = load<f32>(p + (++at << 2));
+      at = from + find(top, q, n);
     }
     store<i32>(<usize>a.y + (u << 2), <i32>at);
   }
 }
 
-/** Unit (outer, strip of columns), four columns at a time. */
+/** Unit (outer, strip of columns). The largest values so far lie in the thread's strip of `best`, their rows in y. */
 export function arg_max_columns(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<ArgMax>(args);
-  const reduce = <i32>a.reduce, inner = <usize>a.inner, strips = <usize>a.strips, strip = <usize>a.strip;
-  const row = inner << 2;
+  const reduce = <usize>a.reduce, inner = <usize>a.inner, strips = <usize>a.strips, strip = <usize>a.strip;
+  const best = <usize>a.best + ((<usize>worker * strip) << 2);
   for (let u = <usize>lo; u < <usize>hi; u++) {
-    const outer = u / strips, column = u % strips * strip, n = min(strip, inner - column);
-    let p = <usize>a.x + ((outer * <usize>reduce * inner + column) << 2), q = <usize>a.y + ((outer * inner + column) << 2);
-    const end = q + (n << 2);
-    for (; q + 16 <= end; p += 16, q += 16) {
-      let best = v128.load(p), at = i32x4.splat(0);
-      for (let r = 1, s = p + row; r < reduce; r++, s += row) {
-        const v = v128.load(s);
-        // v beats best if it is larger, or NaN where best is not.
-        const beats = v128.andnot(v128.not(f32x4.le(v, best)), f32x4.ne(best, best));
-        best = v128.bitselect(v, best, beats);
-        at = v128.bitselect(i32x4.splat(r), at, beats);
+    const column = u % strips * strip, first = u / strips * reduce * inner + column;
+    const end = best + (min(strip, inner - column) << 2), vectors = best + ((min(strip, inner - column) & ~3) << 2);
+    const y = <usize>a.y + ((u / strips * inner + column) << 2);
+    for (let r: usize = 0; r < reduce; r++) {
+      let p = <usize>a.x + ((first + r * inner) << 2), b = best, q = y;
+      if (r == 0) {
+        for (; b < end; p += 4, b += 4, q += 4) {
+          store<f32>(b, load<f32>(p));
+          store<i32>(q, 0);
+        }
+        continue;
       }
-      v128.store(q, at);
-    }
-    for (; q < end; p += 4, q += 4) {
-      let best = load<f32>(p), at = 0;
-      for (let r = 1, s = p + row; r < reduce && best == best; r++, s += row) {
-        const v = load<f32>(s);
-        if (v <= best) continue;
-        best = v;
-        at = r;
+      const row = i32x4.splat(<i32>r);
+      for (; b < vectors; p += 16, b += 16, q += 16) {
+        const v = v128.load(p), top = v128.load(b);
+        // v beats top if it is larger, or NaN where top is not.
+        const beats = v128.andnot(v128.not(f32x4.le(v, top)), f32x4.ne(top, top));
+        v128.store(b, v128.bitselect(v, top, beats));
+        v128.store(q, v128.bitselect(row, v128.load(q), beats));
       }
-      store<i32>(q, at);
+      for (; b < end; p += 4, b += 4, q += 4) {
+        const v = load<f32>(p), top = load<f32>(b);
+        if (v <= top || top != top) continue;
+        store<f32>(b, v);
+        store<i32>(q, <i32>r);
+      }
     }
   }
 }
