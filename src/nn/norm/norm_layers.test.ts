@@ -248,6 +248,20 @@ describe("running statistics", () => {
     expect(layer.numBatchesTracked!.item()).toBe(0);
   });
 
+  test("an evaluation cannot be taken back once a training step has moved what it used", () => {
+    const layer = bn();
+    const x = tensor(
+      [
+        [1, 2],
+        [3, 4],
+      ],
+      { requiresGrad: true },
+    );
+    const y = layer.eval().forward(x);
+    layer.train().forward(normal(4, 2));
+    expect(() => y.backward(normal(2, 2))).toThrow(StateError);
+  });
+
   test("a constant batch of large values leaves a running variance of 0, not less", () => {
     const layer = bn({ momentum: 1 });
     layer.forward(tensor(new Float32Array(200).fill(1e6 + 0.5), { shape: [100, 2] }));
