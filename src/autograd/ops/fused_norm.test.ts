@@ -171,6 +171,21 @@ describe("normalization ops", () => {
       }
     });
 
+    test(`${c.name}: the differentiable backward gives the kernel's gradients`, () => {
+      for (const affine of ["both", "weight", "none"] as const) {
+        const inputs = inputsFor(c, affine);
+        const gradOutput = normal(c.shape);
+        for (const t of present(inputs)) t.requiresGrad = true;
+        const y = c.apply(inputs);
+        const want = grad(y, present(inputs), { gradOutput, retainGraph: true });
+        const got = grad(y, present(inputs), { gradOutput, createGraph: true });
+        for (const [i, g] of got.entries()) {
+          expect(g.shape).toEqual(want[i]!.shape);
+          expect(relativeError(g.dataSync(), want[i]!.dataSync())).toBeLessThanOrEqual(1e-12);
+        }
+      }
+    });
+
     test(`${c.name}: second derivatives against central differences`, () => {
       const { x, weight } = inputsFor(c, "weight");
       const direction = normal(c.shape);
