@@ -1,3 +1,30 @@
-import type { KernelSet } from "../kernel_set.js";
+import type { ActivationOp, KernelSet } from "../kernel_set.js";
+import { launch } from "../threads/pool.js";
+import { needFloat32, UNIT } from "./elementwise.js";
 
-export const activation: Partial<KernelSet> = {};
+/** Codes as in assembly/activation.ts. */
+const code: Readonly<Record<ActivationOp, number>> = {
+  relu: 0,
+  leakyRelu: 1,
+  gelu: 2,
+  geluTanh: 3,
+  silu: 4,
+  sigmoid: 5,
+  tanh: 6,
+};
+/** What an element costs beside an addition that waits for memory. */
+const cost = (op: ActivationOp): number => (code[op] >= 2 ? 8 : 1);
+
+export const activation: Pick<KernelSet, "activation" | "activationGrad"> = {
+  activation(op, x, y, alpha) {
+    needFloat32("activation", x, y);
+    const args = [code[op], x.ptr, y.ptr, y.length, alpha, UNIT];
+    launch("activation", Math.ceil(y.length / UNIT), y.length * cost(op), args);
+  },
+
+  activationGrad(op, x, dy, dx, alpha) {
+    needFloat32("activationGrad", x, dy, dx);
+    const args = [code[op], x.ptr, dy.ptr, dx.ptr, dx.length, alpha, UNIT];
+    launch("activation_grad", Math.ceil(dx.length / UNIT), dx.length * cost(op), args);
+  },
+};

@@ -42,14 +42,18 @@ export function cast(args: usize, lo: i32, hi: i32, worker: i32): void {
 /** y = condition ? a : b. A float32 condition holds where it is not 0 (NaN included), an int32 one where any bit is set. */
 export function where(args: usize, lo: i32, hi: i32, worker: i32): void {
   const w = changetype<Where>(args);
-  const a = <usize>w.a, b = <usize>w.b, y = <usize>w.y, condition = <usize>w.condition;
-  // Doubling drops the sign bit of an integer zero test: -0 is the one float32 that is 0 with a bit set.
-  const shift = w.ints != 0 ? 0 : 1;
-  const end = unitByte(hi, w.unit, w.length);
-  for (let i = unitByte(lo, w.unit, w.length); i < end; i += 16) {
-    const k = min<usize>(4, (end - i) >> 2);
-    const no = i32x4.eq(i32x4.shl(loadLanes(condition + i, k), shift), i32x4.splat(0));
-    storeLanes(y + i, k, select(no, loadLanes(b + i, k), loadLanes(a + i, k)));
+  const begin = unitByte(lo, w.unit, w.length), bytes = unitByte(hi, w.unit, w.length) - begin;
+  let condition = <usize>w.condition + begin, a = <usize>w.a + begin, b = <usize>w.b + begin, y = <usize>w.y + begin;
+  // All bits but a float32's sign count: -0 is the one number that is 0 with a bit set.
+  const counting = i32x4.splat(w.ints != 0 ? -1 : 0x7fffffff);
+  const end = y + bytes;
+  for (; y < end; y += 16) {
+    const k = min<usize>(4, (end - y) >> 2);
+    const no = i32x4.eq(v128.and(loadLanes(condition, k), counting), i32x4.splat(0));
+    storeLanes(y, k, select(no, loadLanes(b, k), loadLanes(a, k)));
+    condition += 16;
+    a += 16;
+    b += 16;
   }
 }
 
