@@ -1,0 +1,41 @@
+import { isFloating } from "../../base/dtype.js";
+import { DTypeError } from "../../base/errors.js";
+import { checkProbability } from "../../base/options.js";
+import { globalRandom, type Random } from "../../base/random.js";
+import { kernels } from "../../kernels/dispatch.js";
+import { defineOp, type Op } from "../op.js";
+import { Tensor } from "../tensor.js";
+import { broadcastPlan } from "./elementwise.js";
+
+/**
+ * y = x * mask, mask being 1 / (1 - p) with probability 1 - p and 0 else, so that the expected y is x.
+ *
+ * Shapes: any. Saves nothing: the mask is a function of `key` and the position, so backward makes it again, which
+ * costs less than keeping as many numbers as x has. Backward is the same op, of dy.
+ * Source: Srivastava et al. 2014, JMLR 15:1929.
+ */
+const dropoutOp: Op<{ x: Tensor }, { p: number; key: number }, undefined> = defineOp<
+  { x: Tensor },
+  { p: number; key: number }
+>({
+  name: "dropout",
+  forward({ x }, { p, key }) {
+    const out = Tensor.empty(x.shape, x.dtype);
+    // 1 / (1 - 1) is infinite: with p = 1 nothing is kept, and the scale does not matter.
+    kernels.dropoutMask(out.storage, 1 - p, p === 1 ? 0 : 1 / (1 - p), key);
+    kernels.binary("mul", x.storage, out.storage, out.storage, broadcastPlan(x.shape, x.shape, x.shape));
+    return { out };
+  },
+  backward: (dy, _saved, options) => ({ x: () => dropoutOp({ x: dy }, options) }),
+  twiceDifferentiable: true,
+});
+
+/**
+ * Zeroes elements with probability p and scales the rest by 1 / (1 - p). The mask comes from one draw of `random`.
+ * Throws OptionError unless p is in [0, 1], DTypeError for int32.
+ */
+export function dropout(x: Tensor, p: number, random: Random = globalRandom): Tensor {
+  checkProbability("dropout p", p);
+  if (!isFloating(x.dtype)) throw new DTypeError({ rule: "dropout scales float32 or float64", got: x.dtype });
+  return p === 0 ? x : dropoutOp({ x }, { p, key: random.bits() });
+}

@@ -1,0 +1,52 @@
+import type { Tensor } from "../../autograd/index.js";
+import { readOptions } from "../../base/options.js";
+import { Module } from "../module.js";
+import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { checkPair, checkReduction, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
+
+export interface BCEWithLogitsOptions extends ReductionOptions {
+  /** A factor for each loss; broadcasts. */
+  readonly weight?: Tensor | null;
+  /** A factor for the positive term, one a class; broadcasts. */
+  readonly posWeight?: Tensor | null;
+}
+
+const defaults = {
+  weight: null as Tensor | null,
+  posWeight: null as Tensor | null,
+  reduction: "mean" as Reduction,
+};
+
+/**
+ * -(t log s + (1 - t) log(1 - s)) with s = sigmoid(input), the first term times posWeight. Shapes: input and target alike.
+ */
+export function bceWithLogitsLoss(input: Tensor, target: Tensor, options?: BCEWithLogitsOptions): Tensor {
+  const o = readOptions("bceWithLogitsLoss", options, defaults);
+  checkPair("bceWithLogitsLoss", input, target);
+  // log s = -softplus(-x) and log(1 - s) = -x - softplus(-x): no exponential that overflows, no logarithm of 0.
+  const tail = input.neg().softplus();
+  const positive = o.posWeight ? target.mul(o.posWeight.sub(1)).add(1).mul(tail) : tail;
+  const losses = target.neg().add(1).mul(input).add(positive);
+  return reduceLoss(o.weight ? losses.mul(o.weight) : losses, checkReduction("bceWithLogitsLoss", o.reduction));
+}
+
+/** Binary cross entropy of logits, the sigmoid included. */
+export class BCEWithLogitsLoss extends Module {
+  readonly reduction: Reduction;
+  declare readonly weight: Tensor | null;
+  declare readonly posWeight: Tensor | null;
+
+  constructor(options?: BCEWithLogitsOptions & PlacementOptions) {
+    super();
+    const o = readOptions("BCEWithLogitsLoss", options, { ...defaults, ...placementDefaults });
+    const { dtype } = readPlacement(o);
+    this.reduction = checkReduction("BCEWithLogitsLoss", o.reduction);
+    this.registerBuffer("weight", o.weight && o.weight.cast(dtype).detach());
+    this.registerBuffer("posWeight", o.posWeight && o.posWeight.cast(dtype).detach());
+  }
+
+  override forward(input: Tensor, target: Tensor): Tensor {
+    const { weight, posWeight, reduction } = this;
+    return bceWithLogitsLoss(input, target, { weight, posWeight, reduction });
+  }
+}

@@ -1,0 +1,111 @@
+import { Tensor } from "../../autograd/index.js";
+import { checkClasses, crossEntropyRows, rowsOfClasses } from "../../autograd/ops/cross_entropy.js";
+import { logSoftmax } from "../../autograd/ops/softmax.js";
+import { isFloating } from "../../base/dtype.js";
+import { ShapeError } from "../../base/errors.js";
+import { checkProbability, readOptions } from "../../base/options.js";
+import { formatShape, sameShape } from "../../base/shape.js";
+import { Module } from "../module.js";
+import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { checkReduction, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
+
+export interface CrossEntropyOptions extends ReductionOptions {
+  /** A factor for each class, shape [C]. With "mean" the sum is divided by the targets' weights, not their number. */
+  readonly weight?: Tensor | null;
+  /** Targets with this number count for nothing. Default -100. */
+  readonly ignoreIndex?: number;
+  /** Share of each target's mass that is spread over all classes. Default 0. */
+  readonly labelSmoothing?: number;
+}
+
+const defaults = {
+  weight: null as Tensor | null,
+  ignoreIndex: -100,
+  reduction: "mean" as Reduction,
+  labelSmoothing: 0,
+};
+
+/**
+ * Cross entropy between logits and targets, softmax included.
+ * Shapes: logits [N, C], [C] or [N, C, ...D]; target class numbers (int32) without the class axis, or probabilities in
+ * the logits' shape. The mean is taken over the targets that are not ignored.
+ */
+export function crossEntropy(logits: Tensor, target: Tensor, options?: CrossEntropyOptions): Tensor {
+  const o = readOptions("crossEntropy", options, defaults);
+  const reduction = checkReduction("crossEntropy", o.reduction);
+  checkProbability("crossEntropy labelSmoothing", o.labelSmoothing);
+  const { rows, targetShape } = rowsOfClasses(logits);
+  const classes = rows.shape[1]!;
+  if (o.weight && !sameShape(o.weight.shape, [classes])) {
+    throw new ShapeError({
+      rule: `crossEntropy weight has one factor for each of the ${classes} classes, shape [${classes}]`,
+      got: formatShape(o.weight.shape),
+    });
+  }
+  if (isFloating(target.dtype) && sameShape(target.shape, logits.shape)) {
+    const losses = probabilityLosses(rows, rowsOfClasses(target).rows, o.labelSmoothing, o.weight);
+    return reduceLoss(losses.reshape(targetShape), reduction);
+  }
+  checkClasses(target, targetShape, classes, o.ignoreIndex);
+  const numbers = target.shareAs([rows.shape[0]!]);
+  const factors = o.weight ? factorsOf(o.weight, numbers, rows, o.ignoreIndex) : null;
+  const losses = classLosses(rows, numbers, factors, o);
+  if (reduction !== "mean") return reduceLoss(losses.reshape(targetShape), reduction);
+  if (factors) return losses.sum().div(factors.sum());
+  let counted = 0;
+  for (const t of numbers.storage.view) if (t !== o.ignoreIndex) counted++;
+  return losses.sum().div(counted);
+}
+
+/** The class weight of each row's target, 0 where it is ignored. */
+function factorsOf(weight: Tensor, target: Tensor, rows: Tensor, ignoreIndex: number): Tensor {
+  const factors = Tensor.empty(target.shape, rows.dtype);
+  const [at, ws, fs] = [target.storage.view, weight.storage.view, factors.storage.view];
+  for (let r = 0; r < at.length; r++) fs[r] = at[r] === ignoreIndex ? 0 : ws[at[r]!]!;
+  return factors;
+}
+
+/** Class weights do not enter a row's smoothed share as they enter its target: w[c] multiplies the term of class c. */
+function classLosses(
+  rows: Tensor,
+  target: Tensor,
+  factors: Tensor | null,
+  o: { weight: Tensor | null; ignoreIndex: number; labelSmoothing: number },
+): Tensor {
+  const smoothing = o.labelSmoothing;
+  const { ignoreIndex } = o;
+  if (!factors) return crossEntropyRows({ logits: rows, target }, { smoothing, ignoreIndex });
+  const hit = crossEntropyRows({ logits: rows, target }, { smoothing: 0, ignoreIndex }).mul(factors);
+  if (smoothing === 0) return hit;
+  const spread = logSoftmax(rows).mul(o.weight!.detach()).sum(1).neg().mul(target.notEqual(ignoreIndex));
+  return hit.mul(1 - smoothing).add(spread.mul(smoothing / rows.shape[1]!));
+}
+
+function probabilityLosses(rows: Tensor, target: Tensor, smoothing: number, weight: Tensor | null): Tensor {
+  const smoothed = smoothing > 0 ? target.mul(1 - smoothing).add(smoothing / rows.shape[1]!) : target;
+  const terms = logSoftmax(rows).mul(smoothed);
+  return (weight ? terms.mul(weight.detach()) : terms).sum(1).neg();
+}
+
+/** `crossEntropy` with its options kept; see there. */
+export class CrossEntropyLoss extends Module {
+  readonly ignoreIndex: number;
+  readonly reduction: Reduction;
+  readonly labelSmoothing: number;
+  declare readonly weight: Tensor | null;
+
+  constructor(options?: CrossEntropyOptions & PlacementOptions) {
+    super();
+    const o = readOptions("CrossEntropyLoss", options, { ...defaults, ...placementDefaults });
+    readPlacement(o);
+    this.ignoreIndex = o.ignoreIndex;
+    this.reduction = checkReduction("CrossEntropyLoss", o.reduction);
+    this.labelSmoothing = checkProbability("CrossEntropyLoss labelSmoothing", o.labelSmoothing);
+    this.registerBuffer("weight", o.weight && o.weight.cast(o.dtype).detach());
+  }
+
+  override forward(logits: Tensor, target: Tensor): Tensor {
+    const { weight, ignoreIndex, reduction, labelSmoothing } = this;
+    return crossEntropy(logits, target, { weight, ignoreIndex, reduction, labelSmoothing });
+  }
+}

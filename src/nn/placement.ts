@@ -1,0 +1,19 @@
+import { checkDevice } from "../autograd/index.js";
+import { checkDType, type DType, isFloating } from "../base/dtype.js";
+import { DTypeError } from "../base/errors.js";
+
+/** Where and in which type a layer keeps its parameters; layers without parameters take it too, so that one object fits all. */
+export interface PlacementOptions {
+  readonly dtype?: DType;
+  readonly device?: "cpu";
+}
+
+export const placementDefaults = { dtype: "float32" as DType, device: "cpu" as const };
+
+/** Throws DTypeError unless dtype is a floating-point type, DeviceError for a device that is not there. */
+export function readPlacement(o: Required<PlacementOptions>): { dtype: DType } {
+  checkDevice(o.device);
+  const dtype = checkDType(o.dtype);
+  if (!isFloating(dtype)) throw new DTypeError({ rule: "A layer's dtype is float32 or float64", got: dtype });
+  return { dtype };
+}
