@@ -152,3 +152,6 @@ export class Heap {
 const mib = (bytes: number): string => (bytes / (1 << 20)).toFixed(1);
 
 export const heap = new Heap();
+
+/** Live, peak and reserved bytes of all CPU tensors, and the number of live blocks. */
+export const memoryStats = (): Heap["stats"] => heap.stats;

@@ -26,8 +26,7 @@ export class Embedding extends Module {
     checkPositiveInteger("Embedding embeddingDim", embeddingDim);
     const o = readOptions("Embedding", options, { paddingIdx: null as number | null, ...placementDefaults });
     const { dtype } = readPlacement(o);
-    this.paddingIdx =
-      o.paddingIdx === null ? null : normalizeAxis(o.paddingIdx, numEmbeddings, "Embedding paddingIdx");
+    this.paddingIdx = o.paddingIdx === null ? null : normalizeAxis(o.paddingIdx, numEmbeddings, "Embedding paddingIdx");
     this.weight = new Parameter(zeros([numEmbeddings, embeddingDim], { dtype }));
     this.resetParameters();
   }

@@ -21,6 +21,7 @@ export { crossEntropy } from "./loss/cross_entropy.js";
 export { huberLoss } from "./loss/huber.js";
 export { l1Loss } from "./loss/l1.js";
 export { mseLoss } from "./loss/mse.js";
+export * from "./norm/functional.js";
 
 export type ConvFunctionOptions = ConvOptions & { readonly bias?: Tensor | null };
 export type ConvTransposeFunctionOptions = ConvTransposeOptions & { readonly bias?: Tensor | null };

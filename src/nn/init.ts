@@ -50,14 +50,7 @@ export function normal_(t: Tensor, mean = 0, std = 1, random: Random = globalRan
 }
 
 /** Normal values drawn again until they lie in [low, high]. Throws OptionError if that holds hardly any of them. */
-export function truncNormal_(
-  t: Tensor,
-  mean = 0,
-  std = 1,
-  low = -2,
-  high = 2,
-  random: Random = globalRandom,
-): Tensor {
+export function truncNormal_(t: Tensor, mean = 0, std = 1, low = -2, high = 2, random: Random = globalRandom): Tensor {
   checkFinite("truncNormal_", { mean, std, low, high });
   // Drawing again ends quickly only if the interval reaches into the four standard deviations around the mean.
   if (!(low < high) || !(std > 0) || low > mean + 2 * std || high < mean - 2 * std) {

@@ -122,9 +122,8 @@ const binaryNames: readonly BinaryOp[] = [
 /** Elementwise ops of two tensors with NumPy's broadcasting; types promote int32 -> float32 -> float64. */
 export const binary = Object.fromEntries(binaryNames.map((op) => [op, defineBinary(op)])) as Record<BinaryOp, Binary>;
 
-/** condition ? a : b, elementwise with broadcasting; condition is true where it is not 0 and gets no gradient. */
 type Choice = { condition: Tensor; a: Tensor; b: Tensor };
-export const where: Op<Choice, Record<never, never>, undefined> = defineOp<Choice, Record<never, never>, Choice>({
+const whereOp: Op<Choice, Record<never, never>, undefined> = defineOp<Choice, Record<never, never>, Choice>({
   name: "where",
   forward({ condition, a, b }) {
     const dtype = promote(a.dtype, b.dtype);
@@ -135,14 +134,22 @@ export const where: Op<Choice, Record<never, never>, undefined> = defineOp<Choic
     return { out, saved: { condition, a, b } };
   },
   backward(dy, { condition, a, b }) {
-    const zero = scalar(0, dy.dtype);
     return {
-      a: () => where({ condition, a: dy, b: zero }, {}).sumTo(a.shape).cast(a.dtype),
-      b: () => where({ condition, a: zero, b: dy }, {}).sumTo(b.shape).cast(b.dtype),
+      a: () => where(condition, dy, 0).sumTo(a.shape).cast(a.dtype),
+      b: () => where(condition, 0, dy).sumTo(b.shape).cast(b.dtype),
     };
   },
   twiceDifferentiable: true,
 });
+
+/**
+ * condition ? a : b, elementwise with broadcasting; condition is true where it is not 0 and gets no gradient.
+ * At least one of a and b is a tensor.
+ */
+export function where(condition: Tensor, a: Tensor | number, b: Tensor | number): Tensor {
+  const other = a instanceof Tensor ? a : b instanceof Tensor ? b : condition;
+  return whereOp({ condition, a: operand(a, other), b: operand(b, other) }, {});
+}
 
 /**
  * The plan for a result shape: axes of length 1 dropped, and neighbours merged where both inputs step through them

@@ -41,8 +41,8 @@ export class BCEWithLogitsLoss extends Module {
     const o = readOptions("BCEWithLogitsLoss", options, { ...defaults, ...placementDefaults });
     const { dtype } = readPlacement(o);
     this.reduction = checkReduction("BCEWithLogitsLoss", o.reduction);
-    this.registerBuffer("weight", o.weight && o.weight.cast(dtype).detach());
-    this.registerBuffer("posWeight", o.posWeight && o.posWeight.cast(dtype).detach());
+    this.registerBuffer("weight", o.weight?.cast(dtype).detach() ?? null);
+    this.registerBuffer("posWeight", o.posWeight?.cast(dtype).detach() ?? null);
   }
 
   override forward(input: Tensor, target: Tensor): Tensor {

@@ -101,7 +101,7 @@ export class CrossEntropyLoss extends Module {
     this.ignoreIndex = o.ignoreIndex;
     this.reduction = checkReduction("CrossEntropyLoss", o.reduction);
     this.labelSmoothing = checkProbability("CrossEntropyLoss labelSmoothing", o.labelSmoothing);
-    this.registerBuffer("weight", o.weight && o.weight.cast(o.dtype).detach());
+    this.registerBuffer("weight", o.weight?.cast(o.dtype).detach() ?? null);
   }
 
   override forward(logits: Tensor, target: Tensor): Tensor {

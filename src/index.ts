@@ -1,0 +1,43 @@
+// The public names of `evenkeel`.
+export {
+  arange,
+  type BackwardOptions,
+  concat,
+  enableGrad,
+  full,
+  type GradOptions,
+  grad,
+  matmul,
+  type NestedArray,
+  noGrad,
+  ones,
+  rand,
+  randn,
+  stack,
+  Tensor,
+  type TensorOptions,
+  tensor,
+  where,
+  zeros,
+} from "./autograd/index.js";
+export type { DType, NumberArray } from "./base/dtype.js";
+export {
+  DeviceError,
+  DTypeError,
+  EvenkeelError,
+  FileError,
+  FormatError,
+  OptionError,
+  OutOfMemoryError,
+  ShapeError,
+  StateError,
+  UnsupportedKernel,
+} from "./base/errors.js";
+export { manualSeed, Random, type RandomState } from "./base/random.js";
+export type { Shape } from "./base/shape.js";
+export { getThreads, setThreads } from "./kernels/threads/pool.js";
+export { memoryStats } from "./memory/heap.js";
+export { scope } from "./memory/scope.js";
+export * as F from "./nn/functional.js";
+export * as nn from "./nn/index.js";
+export * as optim from "./optim/index.js";
