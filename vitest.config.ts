@@ -9,7 +9,8 @@ export default defineConfig({
   test: {
     include: ["src/**/*.test.ts", "tests/**/*.test.ts"],
     exclude: ["tests/runtime/**", "**/node_modules/**"],
-    testTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     // Each file owns threads and a heap of its own; more files at once than cores only makes the timing tests noisy.
     maxWorkers: 2,
   },

@@ -24,4 +24,6 @@ export const word = {
   chunkUnits: 82,
   /** Set when a kernel trapped inside a worker. */
   failed: 96,
+  /** Threads that should take part, the caller counted: workers with this index or a higher one stay asleep. */
+  limit: 112,
 } as const;

@@ -18,6 +18,16 @@ test("a job covers every unit once, before the workers are up, while they start,
   y.release();
 });
 
+test("a smaller number of threads, then a larger one", () => {
+  const y = new Storage(100_000, "float32");
+  for (const [round, n] of [2, 1, 3, 2, 4, 1, 4].entries()) {
+    setThreads(n);
+    for (let i = 0; i < 50; i++) fill(y, round * 50 + i);
+    expect(y.view.every((v) => v === round * 50 + 49)).toBe(true);
+  }
+  y.release();
+});
+
 test("workers that fell asleep wake for the next job", async () => {
   const y = new Storage(100_000, "float32");
   for (let round = 0; round < 5; round++) {

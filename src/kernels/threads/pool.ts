@@ -13,18 +13,23 @@ const CHUNKS_PER_THREAD = 4;
 
 let threads = 0; // 0: not decided yet
 let said = false;
-const stops: (() => void)[] = [];
+/** Workers started so far. None is ever ended: two with one index, an old and a new one, would share scratch memory. */
+let workers = 0;
 const control = new Int32Array(heap.memory.buffer, CONTROL_ADDRESS, 256);
 
 /** The number of threads that kernels may use. */
 export function getThreads(): number {
-  if (threads === 0) threads = heap.shared ? Math.min(MAX_THREADS, hardwareThreads()) : 1;
+  if (threads === 0) {
+    threads = heap.shared ? Math.min(MAX_THREADS, hardwareThreads()) : 1;
+    Atomics.store(control, word.limit, threads);
+  }
   return threads;
 }
 
 /**
  * Sets the number of threads: 1 means none beside the caller. Results are the same bits for any number.
- * Workers start in the background with the first large job; until they are up the caller does the work.
+ * Workers start in the background with the first large job; until they are up the caller does the work. A smaller
+ * number later leaves the surplus asleep.
  * Throws OptionError unless n is a whole number in [1, 64].
  */
 export function setThreads(n: number): void {
@@ -33,27 +38,28 @@ export function setThreads(n: number): void {
   }
   if (n > 1 && !heap.shared) sayOnce();
   threads = heap.shared ? n : 1;
-  while (stops.length > threads - 1) stops.pop()!();
+  Atomics.store(control, word.limit, threads);
 }
 
+/** How many places per-thread scratch memory needs: also for workers that a smaller `setThreads` sent to sleep. */
+export const scratchPlaces = (): number => Math.max(getThreads(), workers + 1);
+
 /** Workers that are up (the caller not counted). For tests and for `doctor`. */
-export const workersReady = (): number => (heap.shared ? Math.min(stops.length, Atomics.load(control, word.ready)) : 0);
+export const workersReady = (): number => Math.min(getThreads() - 1, Atomics.load(control, word.ready));
 
 /** Starts the workers now, without waiting for them. */
 export function startThreads(): void {
-  const wanted = getThreads() - 1;
-  while (stops.length < wanted) {
-    stops.push(
-      startWorker(workerMain.toString(), {
-        module: wasmModule,
-        memory: heap.memory,
-        kernelNames,
-        controlAddress: CONTROL_ADDRESS,
-        argsAddress: ARGS_ADDRESS,
-        word,
-        index: stops.length + 1,
-      }),
-    );
+  while (workers < getThreads() - 1) {
+    workers++;
+    startWorker(workerMain.toString(), {
+      module: wasmModule,
+      memory: heap.memory,
+      kernelNames,
+      controlAddress: CONTROL_ADDRESS,
+      argsAddress: ARGS_ADDRESS,
+      word,
+      index: workers,
+    });
   }
 }
 

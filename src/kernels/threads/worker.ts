@@ -19,7 +19,7 @@ export interface WorkerSetup {
 export function workerMain(setup: WorkerSetup): void {
   const { module, memory, kernelNames, controlAddress, argsAddress, index } = setup;
   const w = setup.word as Record<"epoch" | "remaining" | "done" | "sleeping" | "ready" | "kernel", number> &
-    Record<"units" | "chunkUnits" | "failed", number>;
+    Record<"units" | "chunkUnits" | "failed" | "limit", number>;
   const spins = 20000; // about 50 to 100 us awake after a job: the next one of a training step usually comes sooner
   const instance = new WebAssembly.Instance(module, { env: { memory } });
   type Kernel = (args: number, lo: number, hi: number, worker: number) => void;
@@ -36,7 +36,7 @@ export function workerMain(setup: WorkerSetup): void {
       Atomics.sub(words, w.sleeping, 1);
     }
     seen = Atomics.load(words, w.epoch);
-    for (;;) {
+    while (index < Atomics.load(words, w.limit)) {
       const left = Atomics.load(words, w.remaining);
       if (left <= 0) break;
       if (Atomics.compareExchange(words, w.remaining, left, left - 1) !== left) continue;

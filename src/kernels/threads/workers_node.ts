@@ -4,8 +4,8 @@ import type { WorkerSetup } from "./worker.js";
 
 export const hardwareThreads = (): number => availableParallelism();
 
-/** Starts a worker from source text; the return value ends it. It never keeps the process alive. */
-export function startWorker(source: string, setup: WorkerSetup): () => void {
+/** Starts a worker from source text. It lasts as long as the process, and never keeps it alive. */
+export function startWorker(source: string, setup: WorkerSetup): void {
   const worker = new Worker(`(${source})(require("node:worker_threads").workerData)`, {
     eval: true,
     workerData: setup,
@@ -15,5 +15,4 @@ export function startWorker(source: string, setup: WorkerSetup): () => void {
   worker.unref();
   // A worker that cannot start takes no work, and the caller does it all: slower, never wrong.
   worker.on("error", () => {});
-  return () => void worker.terminate();
 }

@@ -4,7 +4,7 @@ import { Storage } from "../../memory/storage.js";
 import type { ColumnView } from "../../norm/views.js";
 import type { KernelSet, NormGrads, Stats } from "../kernel_set.js";
 import { columnNorm as reference } from "../reference/column_norm.js";
-import { getThreads, launch } from "../threads/pool.js";
+import { launch, scratchPlaces } from "../threads/pool.js";
 import { type ColumnPlan, planOf } from "./column_plan.js";
 import { float32Only } from "./float32_only.js";
 
@@ -34,7 +34,7 @@ class Call {
   ) {
     const { batch, outer, channels, inner, merge } = view;
     this.elements = batch * outer * channels * inner;
-    const threads = getThreads();
+    const threads = scratchPlaces();
     // A fused unit needs parts and constants only while it runs, so a thread has them once.
     const slots = plan.fused ? threads : batch;
     const needsParts = plan.tiles || !plan.fused;

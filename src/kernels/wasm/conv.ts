@@ -1,7 +1,7 @@
 import { UnsupportedKernel } from "../../base/errors.js";
 import { heap, type Slot } from "../../memory/heap.js";
 import type { ConvPlan, KernelSet } from "../kernel_set.js";
-import { getThreads, launch } from "../threads/pool.js";
+import { launch, scratchPlaces } from "../threads/pool.js";
 import { type Blocks, canonical, cut, forwardGrid, type Grid, inputGradGrids } from "./conv_grid.js";
 
 /** Products summed in registers before they join the target; also the part of the weights that passes at once. */
@@ -126,7 +126,7 @@ function correlate(
   const offsetBytes = aligned(k * 4);
   const tapBytes = aligned(taps * 8);
   const stride = aligned(128 + channels * blocks.plane * 4);
-  const block = heap.allocate(packedBytes + offsetBytes + tapBytes + getThreads() * stride);
+  const block = heap.allocate(packedBytes + offsetBytes + tapBytes + scratchPlaces() * stride);
   try {
     const packed = heap.address(block);
     const offsets = packed + packedBytes;
@@ -165,7 +165,7 @@ function weightGrad(x: Slot, dy: Slot, dWeight: Slot, p: ConvPlan): void {
   const offsetBytes = aligned(k * 4);
   const tapBytes = aligned(taps * 8);
   const stride = aligned((quads + copyFloats + partChannels * blocks.plane) * 4);
-  const block = heap.allocate(sumBytes + offsetBytes + tapBytes + getThreads() * stride);
+  const block = heap.allocate(sumBytes + offsetBytes + tapBytes + scratchPlaces() * stride);
   try {
     const sums = heap.address(block);
     const offsets = sums + sumBytes;

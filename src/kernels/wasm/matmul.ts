@@ -1,7 +1,7 @@
 import { UnsupportedKernel } from "../../base/errors.js";
 import { heap, type Slot } from "../../memory/heap.js";
 import type { KernelSet, MatmulPlan } from "../kernel_set.js";
-import { getThreads, launch } from "../threads/pool.js";
+import { launch, scratchPlaces } from "../threads/pool.js";
 
 /** Steps of the summed axis that a register tile takes at once: a strip of B is then 16 KiB, a panel of A 4 KiB. */
 const K_BLOCK = 256;
@@ -71,7 +71,7 @@ function tiled(a: Operand, b: Operand, y: Slot, p: MatmulPlan): void {
   const matrix = padded * kSpan;
   const batchSpan = a.batch === 0 ? p.batch : Math.min(p.batch, Math.max(1, Math.floor(PACKED / matrix)));
   const packedFloats = matrix * (a.batch === 0 ? 1 : batchSpan);
-  const block = heap.allocate(packedFloats * 4 + getThreads() * SCRATCH);
+  const block = heap.allocate(packedFloats * 4 + scratchPlaces() * SCRATCH);
   try {
     const packed = heap.address(block);
     for (let batch = 0; batch < p.batch; batch += batchSpan) {

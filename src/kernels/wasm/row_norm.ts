@@ -3,7 +3,7 @@ import type { Slot } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
 import type { RowView } from "../../norm/views.js";
 import type { KernelSet, NormGrads, RowStats } from "../kernel_set.js";
-import { getThreads, launch } from "../threads/pool.js";
+import { launch, scratchPlaces } from "../threads/pool.js";
 
 /** Floats a unit: small rows go together, so that taking a unit costs little beside its work. */
 const UNIT = 4096;
@@ -35,7 +35,7 @@ export const rowNorm: Pick<KernelSet, "rowNorm" | "rowNormGrad"> = {
     check([x, weight, bias, y], stats, view);
     const { rows, size, groups, inner } = view;
     const unit = Math.ceil(UNIT / size);
-    const moments = new Storage(8 * getThreads(), "float64");
+    const moments = new Storage(8 * scratchPlaces(), "float64");
     launch("row_norm", Math.ceil(rows / unit), rows * size, [
       ...[x.ptr, ptr(weight), ptr(bias), y.ptr, ptr(stats.mean), stats.variance.ptr, moments.ptr],
       ...[rows, size, groups, inner, eps, unit],
@@ -95,7 +95,7 @@ function elementGrad(
   const block = tiled ? BLOCK : adds ? Math.min(BLOCK, 2 * Math.ceil(batch / 32)) : 2 * Math.ceil(UNIT / size / 2);
   const blocks = Math.ceil(batch / block);
   const columns = tiled ? Math.min(TILE, size) : size;
-  const table = new Storage((TERMS / 4) * (tiled ? rows : 2 * getThreads()), "float32");
+  const table = new Storage((TERMS / 4) * (tiled ? rows : 2 * scratchPlaces()), "float32");
   const partial = adds ? new Storage(2 * blocks * elements, "float32") : null;
   const ones = weight ? null : new Storage(elements, "float32");
   if (ones) ones.view.fill(1);
