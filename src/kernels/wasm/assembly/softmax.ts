@@ -1,8 +1,8 @@
 // Softmax along the rows of [rows, size], cross entropy, and their gradients. Unit u is row u. The last 1 to 3 elements
 // of a row go through the same vector code, filled up with what leaves the result alone. The largest value is taken
-// without regard to NaN: exp then carries a NaN, and that of inf - inf, into the sum and so into the whole row.
+// without regard to NaN: expDown then carries a NaN, and that of inf - inf, into the sum and so into the whole row.
 
-import { exp, splat } from "./lib_math";
+import { expDown, splat } from "./lib_math";
 import { sumLanes, widen } from "./lib_moments";
 import { sumRun } from "./lib_runs";
 
@@ -48,12 +48,12 @@ function largest(p: usize, vectors: usize, left: usize): f32 {
     let a = splat(0), b = a;
     const stop = min(vectors, x + BLOCK);
     for (; x + 32 <= stop; x += 32, y += 32) {
-      const e = exp(f32x4.sub(v128.load(x), top)), f = exp(f32x4.sub(v128.load(x, 16), top));
+      const e = expDown(f32x4.sub(v128.load(x), top)), f = expDown(f32x4.sub(v128.load(x, 16), top));
       if (keep) { v128.store(y, e); v128.store(y, f, 16); }
       a = f32x4.add(a, e); b = f32x4.add(b, f);
     }
     if (x < stop) {
-      const e = exp(f32x4.sub(v128.load(x), top));
+      const e = expDown(f32x4.sub(v128.load(x), top));
       if (keep) v128.store(y, e);
       a = f32x4.add(a, e);
       x += 16; y += 16;
@@ -61,7 +61,7 @@ function largest(p: usize, vectors: usize, left: usize): f32 {
     wide = f64x2.add(wide, widen(f32x4.add(a, b)));
   }
   if (left > 0) {
-    const e = exp(f32x4.sub(loadPart(x, left, -Infinity), top));
+    const e = expDown(f32x4.sub(loadPart(x, left, -Infinity), top));
     if (keep) storePart(y, left, e);
     wide = f64x2.add(wide, widen(e));
   }
@@ -120,7 +120,7 @@ function dotRun(p: usize, q: usize, vectors: usize, left: usize): f64 {
 
 // @ts-ignore: decorator
 @inline function gradient(log: bool, y: v128, dy: v128, sum: v128): v128 {
-  return log ? f32x4.sub(dy, f32x4.mul(exp(y), sum)) : f32x4.mul(y, f32x4.sub(dy, sum));
+  return log ? f32x4.sub(dy, f32x4.mul(expDown(y), sum)) : f32x4.mul(y, f32x4.sub(dy, sum));
 }
 
 // @ts-ignore: decorator
@@ -181,8 +181,8 @@ export function cross_entropy_grad(args: usize, lo: i32, hi: i32, worker: i32): 
     // In float64 and by expm1: softmax - 1 would cancel for a confident prediction.
     const off = Math.expm1(<f64>load<f32>(p + (<usize>target << 2))) + a.smoothing - a.smoothing / a.classes;
     const place = q + (<usize>target << 2);
-    for (; p < end; p += 16, q += 16) v128.store(q, f32x4.mul(wide, f32x4.sub(exp(v128.load(p)), share)));
-    if (left > 0) storePart(q, left, f32x4.mul(wide, f32x4.sub(exp(loadPart(p, left, 0)), share)));
+    for (; p < end; p += 16, q += 16) v128.store(q, f32x4.mul(wide, f32x4.sub(expDown(v128.load(p)), share)));
+    if (left > 0) storePart(q, left, f32x4.mul(wide, f32x4.sub(expDown(loadPart(p, left, 0)), share)));
     store<f32>(place, <f32>(<f64>scale * off));
   }
 }
