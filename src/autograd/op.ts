@@ -1,3 +1,4 @@
+import { isFloating } from "../base/dtype.js";
 import { scope } from "../memory/scope.js";
 import { isRecording, Need, Node, noGrad } from "./graph.js";
 import { Tensor } from "./tensor.js";
@@ -20,9 +21,10 @@ export interface OpDefinition<I extends OpInputs, O, S extends OpInputs, X> {
   forward(inputs: I, options: O): { out: Tensor; saved?: S; extra?: X };
   /**
    * One thunk an input: what nobody asks for costs nothing. `needs` says in advance which will be asked, for kernels that
-   * compute several gradients in one pass.
+   * compute several gradients in one pass. Null for an op without gradient (a comparison): nothing is recorded then, nor
+   * for a result of type int32.
    */
-  backward(dy: Tensor, saved: S, options: O, needs: Needs<I>): Gradients<I>;
+  readonly backward: ((dy: Tensor, saved: S, options: O, needs: Needs<I>) => Gradients<I>) | null;
   /**
    * True when backward is made of differentiable ops of its arguments, so that `createGraph` can differentiate it again.
    * Ops whose backward calls a kernel leave it out, and a second derivative through them is refused.
@@ -67,7 +69,8 @@ function record<I extends OpInputs, O, S extends OpInputs, X>(
     const vertex = inputs[name]?.vertex;
     return vertex && vertex.need !== Need.none ? vertex : null;
   });
-  if (vertices.every((v) => v === null)) return null;
+  const { backward } = definition;
+  if (!backward || !isFloating(made.out.dtype) || vertices.every((v) => v === null)) return null;
 
   const savedNames = Object.keys(made.saved ?? {});
   const savedTensors = savedNames.map((name) => made.saved![name] ?? null);
@@ -78,7 +81,7 @@ function record<I extends OpInputs, O, S extends OpInputs, X>(
     (dy, saved, needed) => {
       const byName = Object.fromEntries(savedNames.map((name, i) => [name, saved[i]])) as unknown as S;
       const needs = Object.fromEntries(names.map((name, i) => [name, needed[i]])) as Needs<I>;
-      const thunks = definition.backward(dy, byName, options, needs);
+      const thunks = backward(dy, byName, options, needs);
       return names.map((name, i) => (needed[i] ? (thunks[name]?.() ?? null) : null));
     },
     definition.twiceDifferentiable ?? false,

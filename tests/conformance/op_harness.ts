@@ -28,7 +28,7 @@ export function normal(shape: Shape, mean = 0, std = 1): Tensor {
   return t.assign(t.dataSync().map((v) => Math.fround(mean + std * v)));
 }
 
-/** Uniform values of both signs at least `gap` away from 0 (and from each other's negatives): where kinks are far. */
+/** Normal values, moved away from 0 by `gap`: for functions with a kink or a pole there. */
 export function awayFromZero(shape: Shape, gap = 0.1): Tensor {
   const t = normal(shape);
   return t.assign(t.dataSync().map((v) => Math.fround(v + (v < 0 ? -gap : gap))));
@@ -40,11 +40,11 @@ export function positive(shape: Shape, low = 0.5, high = 2): Tensor {
   return t.assign(t.dataSync().map(() => Math.fround(low + (high - low) * random.uniform())));
 }
 
-/** Distinct values a quarter apart, in random order: no ties, and no two that a small step would exchange. */
+/** Distinct multiples of a quarter, in random order: no ties, and no two that a small step would exchange. */
 export function distinct(shape: Shape): Tensor {
   const t = normal(shape);
   const order = random.permutation(t.size);
-  return t.assign(Float64Array.from(order, (v) => (v - t.size / 2) / 4));
+  return t.assign(Float64Array.from(order, (v) => (v - Math.floor(t.size / 2)) / 4));
 }
 
 /** Gradients as one long vector, a function of the inputs and of the cotangent, which is the last argument. */

@@ -10,7 +10,7 @@ const TANH_CUBIC = 0.044715;
 
 /** f'(x) in differentiable ops: what createGraph records in place of the fused kernel. `alpha` is leakyRelu's slope. */
 const slopes: Record<ActivationOp, (x: Tensor, alpha: number) => Tensor> = {
-  relu: (x) => x.greater(0),
+  relu: (x) => x.lessEqual(0).logicalNot(),
   leakyRelu: (x, alpha) =>
     x
       .greater(0)
@@ -36,14 +36,9 @@ const slopes: Record<ActivationOp, (x: Tensor, alpha: number) => Tensor> = {
     const bend = t.square().neg().add(1).mul(inner).mul(x);
     return t.add(1).add(bend).mul(0.5);
   },
-  silu(x) {
-    const s = x.sigmoid();
-    return s.mul(x.mul(s.neg().add(1)).add(1));
-  },
-  sigmoid(x) {
-    const s = x.sigmoid();
-    return s.mul(s.neg().add(1));
-  },
+  // 1 - sigmoid(x) would cancel for large x; it is sigmoid(-x).
+  silu: (x) => x.sigmoid().mul(x.mul(x.neg().sigmoid()).add(1)),
+  sigmoid: (x) => x.sigmoid().mul(x.neg().sigmoid()),
   tanh: (x) => x.tanh().square().neg().add(1),
 };
 

@@ -1,4 +1,4 @@
-import { type DType, isFloating } from "../../base/dtype.js";
+import type { DType } from "../../base/dtype.js";
 import { kernels } from "../../kernels/dispatch.js";
 import { defineOp } from "../op.js";
 import { Tensor } from "../tensor.js";
@@ -8,11 +8,9 @@ const castOp = defineOp<{ x: Tensor }, { dtype: DType }, { x: Tensor }>({
   forward({ x }, { dtype }) {
     const out = Tensor.empty(x.shape, dtype);
     kernels.cast(x.storage, out.storage);
-    return isFloating(dtype) ? { out, saved: { x } } : { out };
+    return { out, saved: { x } };
   },
-  backward(dy, { x }, { dtype }) {
-    return isFloating(dtype) ? { x: () => dy.cast(x.dtype) } : {};
-  },
+  backward: (dy, { x }) => ({ x: () => dy.cast(x.dtype) }),
   twiceDifferentiable: true,
 });
 

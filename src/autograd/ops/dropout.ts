@@ -31,11 +31,14 @@ const dropoutOp: Op<{ x: Tensor }, { p: number; key: number }, undefined> = defi
 });
 
 /**
- * Zeroes elements with probability p and scales the rest by 1 / (1 - p). The mask comes from one draw of `random`.
+ * Zeroes elements with probability p and scales the rest by 1 / (1 - p). The mask is decided by the next bits of `random`.
  * Throws OptionError unless p is in [0, 1], DTypeError for int32.
  */
 export function dropout(x: Tensor, p: number, random: Random = globalRandom): Tensor {
   checkProbability("dropout p", p);
   if (!isFloating(x.dtype)) throw new DTypeError({ rule: "dropout scales float32 or float64", got: x.dtype });
-  return p === 0 ? x : dropoutOp({ x }, { p, key: random.bits() });
+  if (p === 0) return x;
+  // 53 bits: with 32, two of 65,000 steps would share a mask.
+  const key = random.bits() + (random.bits() >>> 11) * 2 ** 32;
+  return dropoutOp({ x }, { p, key });
 }

@@ -54,7 +54,7 @@ function defineUnary(op: UnaryOp): Unary {
       kernels.unary(op, input.storage, out.storage);
       return gradient ? { out, saved: { x: input, y: out } } : { out };
     },
-    backward: (dy, { x, y }) => (gradient ? { x: () => gradient(dy, x, y) } : {}),
+    backward: gradient ? (dy, { x, y }) => ({ x: () => gradient(dy, x, y) }) : null,
     twiceDifferentiable: true,
   });
 }
@@ -76,7 +76,8 @@ const binaryGradients: Partial<Record<BinaryOp, { a: BinaryGradient; b: BinaryGr
   mul: { a: (dy, _a, b) => dy.mul(b), b: (dy, a) => dy.mul(a) },
   div: { a: (dy, _a, b) => dy.div(b), b: (dy, a, b) => dy.mul(a.div(b).div(b)).neg() },
   pow: {
-    a: (dy, a, b) => dy.mul(b.mul(a.pow(b.sub(1)))),
+    // With exponent 0 the power is 0 instead of -1: at a = 0 the factor b = 0 would meet infinity.
+    a: (dy, a, b) => dy.mul(b.mul(a.pow(b.sub(1).add(b.equal(0))))),
     // 0^b has slope 0 in b for b > 0, but log(0) would make it NaN: the log is taken of 1 there.
     b: (dy, a, b) => dy.mul(a.pow(b).mul(a.add(a.equal(0)).log())),
   },
@@ -103,13 +104,12 @@ function defineBinary(op: BinaryOp): Binary {
       kernels.binary(op, left.storage, right.storage, out.storage, broadcastPlan(a.shape, b.shape, shape));
       return gradient ? { out, saved: { a, b } } : { out };
     },
-    backward(dy, { a, b }) {
-      if (!gradient) return {};
-      return {
-        a: () => gradient.a(dy, a, b).sumTo(a.shape).cast(a.dtype),
-        b: () => gradient.b(dy, a, b).sumTo(b.shape).cast(b.dtype),
-      };
-    },
+    backward: gradient
+      ? (dy, { a, b }) => ({
+          a: () => gradient.a(dy, a, b).sumTo(a.shape).cast(a.dtype),
+          b: () => gradient.b(dy, a, b).sumTo(b.shape).cast(b.dtype),
+        })
+      : null,
     twiceDifferentiable: true,
   });
 }

@@ -86,16 +86,44 @@ function defineExtreme(name: "max" | "min") {
 
 const extremes = { max: defineExtreme("max"), min: defineExtreme("min") };
 
-/** Product over `axes`. The gradient divides by x, so it is exact only where x has no 0: a 0 raises NaN there. */
+/** Product over `axes`. Its gradient is the product of the others: y / x, or by scans where an x is 0. */
 const prodOp = defineOp<{ x: Tensor }, Reduction, { x: Tensor; out: Tensor }>({
   name: "prod",
   forward({ x }, { axes }) {
     const out = reduceAxes("prod", x, axes);
     return { out, saved: { x, out } };
   },
-  backward: (dy, { x, out }) => ({ x: () => dy.mul(out).div(x) }),
+  backward(dy, { x, out }, { axes }) {
+    return { x: () => dy.mul(x.storage.view.includes(0) ? productOfOthers(x, axes) : out.div(x)) };
+  },
   twiceDifferentiable: true,
 });
+
+/** For each element the product of all others along `axes`: those before it times those after it. */
+function productOfOthers(x: Tensor, axes: readonly number[]): Tensor {
+  const order = [...x.shape.map((_, i) => i).filter((i) => !axes.includes(i)), ...axes];
+  const lengths = order.map((a) => x.shape[a]!);
+  const n = numberOfElements(axes.map((a) => x.shape[a]!));
+  const rows = x.permute(order).reshape([x.size / n, n]);
+  const others = productsBefore(rows).mul(productsBefore(rows.flip(1)).flip(1));
+  return others.reshape(lengths).permute(order.map((_, i) => order.indexOf(i)));
+}
+
+/** Product of what stands before each element of a row, in log2(n) doubling steps. */
+function productsBefore(rows: Tensor): Tensor {
+  const n = rows.shape[1]!;
+  const moved = (t: Tensor, by: number): Tensor =>
+    t.narrow(1, 0, n - by).pad(
+      [
+        [0, 0],
+        [by, 0],
+      ],
+      1,
+    );
+  let products = moved(rows, 1);
+  for (let reach = 1; reach < n; reach *= 2) products = products.mul(moved(products, reach));
+  return products;
+}
 
 type Axes = number | readonly number[] | undefined;
 

@@ -36,20 +36,21 @@ export function crossEntropy(logits: Tensor, target: Tensor, options?: CrossEntr
   checkProbability("crossEntropy labelSmoothing", o.labelSmoothing);
   const { rows, targetShape } = rowsOfClasses(logits);
   const classes = rows.shape[1]!;
-  if (o.weight && !sameShape(o.weight.shape, [classes])) {
+  const weight = o.weight?.detach().cast(logits.dtype) ?? null;
+  if (weight && !sameShape(weight.shape, [classes])) {
     throw new ShapeError({
       rule: `crossEntropy weight has one factor for each of the ${classes} classes, shape [${classes}]`,
-      got: formatShape(o.weight.shape),
+      got: formatShape(weight.shape),
     });
   }
   if (isFloating(target.dtype) && sameShape(target.shape, logits.shape)) {
-    const losses = probabilityLosses(rows, rowsOfClasses(target).rows, o.labelSmoothing, o.weight);
+    const losses = probabilityLosses(rows, rowsOfClasses(target).rows, o.labelSmoothing, weight);
     return reduceLoss(losses.reshape(targetShape), reduction);
   }
   checkClasses(target, targetShape, classes, o.ignoreIndex);
   const numbers = target.shareAs([rows.shape[0]!]);
-  const factors = o.weight ? factorsOf(o.weight, numbers, rows, o.ignoreIndex) : null;
-  const losses = classLosses(rows, numbers, factors, o);
+  const factors = weight ? factorsOf(weight, numbers, rows, o.ignoreIndex) : null;
+  const losses = classLosses(rows, numbers, factors, { ...o, weight });
   if (reduction !== "mean") return reduceLoss(losses.reshape(targetShape), reduction);
   if (factors) return losses.sum().div(factors.sum());
   let counted = 0;
@@ -65,7 +66,7 @@ function factorsOf(weight: Tensor, target: Tensor, rows: Tensor, ignoreIndex: nu
   return factors;
 }
 
-/** Class weights do not enter a row's smoothed share as they enter its target: w[c] multiplies the term of class c. */
+/** With class weights, w[c] multiplies the term of class c: the target's term and the terms spread over all classes differ. */
 function classLosses(
   rows: Tensor,
   target: Tensor,
@@ -77,14 +78,15 @@ function classLosses(
   if (!factors) return crossEntropyRows({ logits: rows, target }, { smoothing, ignoreIndex });
   const hit = crossEntropyRows({ logits: rows, target }, { smoothing: 0, ignoreIndex }).mul(factors);
   if (smoothing === 0) return hit;
-  const spread = logSoftmax(rows).mul(o.weight!.detach()).sum(1).neg().mul(target.notEqual(ignoreIndex));
+  const spread = logSoftmax(rows).mul(o.weight!).sum(1).neg().mul(target.notEqual(ignoreIndex));
   return hit.mul(1 - smoothing).add(spread.mul(smoothing / rows.shape[1]!));
 }
 
 function probabilityLosses(rows: Tensor, target: Tensor, smoothing: number, weight: Tensor | null): Tensor {
-  const smoothed = smoothing > 0 ? target.mul(1 - smoothing).add(smoothing / rows.shape[1]!) : target;
+  const given = target.cast(rows.dtype);
+  const smoothed = smoothing > 0 ? given.mul(1 - smoothing).add(smoothing / rows.shape[1]!) : given;
   const terms = logSoftmax(rows).mul(smoothed);
-  return (weight ? terms.mul(weight.detach()) : terms).sum(1).neg();
+  return (weight ? terms.mul(weight) : terms).sum(1).neg();
 }
 
 /** `crossEntropy` with its options kept; see there. */
