@@ -53,6 +53,11 @@ export class FormatError extends EvenkeelError {
   override readonly name = "FormatError";
 }
 
+/** A loss or a gradient became NaN or infinite, so that training cannot go on. */
+export class NonFiniteError extends EvenkeelError {
+  override readonly name = "NonFiniteError";
+}
+
 /** A file cannot be written or read: no room, no permission, no such folder. */
 export class FileError extends EvenkeelError {
   override readonly name = "FileError";

@@ -1,0 +1,81 @@
+import { OptionError } from "../base/errors.js";
+import { readOptions } from "../base/options.js";
+import { scope } from "../memory/scope.js";
+import { readState } from "./checkpoint/checkpoint.js";
+import { CheckpointKeeper, type CheckpointOptions } from "./checkpoint/keeper.js";
+import { type LoopOptions, loopDefaults } from "./loop_options.js";
+import { Progress, type ProgressOptions } from "./progress/progress.js";
+import { exitCodeOf, type StopSignal, watchSignals } from "./signals.js";
+import { TrainingLoop, type TrainingResult } from "./training_loop.js";
+
+export interface TrainerOptions extends LoopOptions {
+  /** Saves checkpoints, from which resume() goes on with the same bits. */
+  readonly checkpoint?: CheckpointOptions;
+  /** Shows progress on standard error. Default false. */
+  readonly progress?: boolean | ProgressOptions;
+  /**
+   * What Ctrl-C (SIGINT) and SIGTERM do while fit() runs; a second one always ends the process at once.
+   * "exit" (default): the step is finished, a checkpoint saved if there is a path, and the process ends with 130 or 143.
+   * "return": the same, but fit() returns, with the reason "stopped" and the signal's name. "ignore": nothing here.
+   */
+  readonly signals?: "exit" | "return" | "ignore";
+}
+
+export interface TrainerResult extends TrainingResult {
+  /** The signal that stopped the run, or null. */
+  readonly signal: StopSignal | null;
+}
+
+/** Trains a model, with checkpoints, progress on the terminal, and an orderly end on Ctrl-C. */
+export class Trainer extends TrainingLoop {
+  private readonly keeper: CheckpointKeeper | null;
+  private readonly progress: Progress | null;
+  private readonly signals: "exit" | "return" | "ignore";
+
+  constructor(options: TrainerOptions) {
+    const { checkpoint, progress, signals, ...loop } = readOptions("Trainer", options, {
+      ...loopDefaults,
+      checkpoint: undefined as CheckpointOptions | undefined,
+      progress: false as boolean | ProgressOptions,
+      signals: "exit" as "exit" | "return" | "ignore",
+    });
+    super(loop as LoopOptions);
+    if (!["exit", "return", "ignore"].includes(signals)) {
+      throw new OptionError({ rule: 'Trainer: signals is "exit", "return" or "ignore"', got: String(signals) });
+    }
+    this.signals = signals;
+    this.progress = progress ? new Progress(progress === true ? undefined : progress) : null;
+    this.keeper = checkpoint
+      ? new CheckpointKeeper(
+          checkpoint,
+          () => this.state(),
+          (event) => this.emit(event),
+        )
+      : null;
+    // Checkpoints come after the user's callbacks, so that what these do is in them; the last line of progress last.
+    if (this.keeper) this.callbacks.push(this.keeper);
+    if (this.progress) this.callbacks.push(this.progress);
+  }
+
+  /** Takes up a run from a checkpoint. Throws FormatError when the file is damaged or of another model or data. */
+  resume(path: string): void {
+    scope(() => this.restore(readState(path)));
+  }
+
+  override async fit(): Promise<TrainerResult> {
+    const watch = this.signals === "ignore" ? null : watchSignals(() => this.stop());
+    try {
+      const result = await super.fit();
+      const signal = watch?.received ?? null;
+      if (signal && this.signals === "exit") {
+        const saved = this.keeper ? `; checkpoint in ${this.keeper.path}` : "";
+        process.stderr.write(`Stopped by ${signal} after step ${result.steps}${saved}\n`);
+        process.exit(exitCodeOf(signal));
+      }
+      return { ...result, signal };
+    } finally {
+      watch?.close();
+      this.progress?.close();
+    }
+  }
+}

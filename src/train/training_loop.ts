@@ -1,0 +1,323 @@
+import { NonFiniteError, StateError } from "../base/errors.js";
+import type { NormLayerStatistics, RunEndEvent, TrainingEvent } from "../base/events.js";
+import { globalRandom } from "../base/random.js";
+import { numberOfElements } from "../base/shape.js";
+import { scope } from "../memory/scope.js";
+import type { StateDict, StateSource } from "../nn/module.js";
+import { clipGradNorm } from "../optim/index.js";
+import { type Callback, dispatch, type TrainerHandle } from "./callback.js";
+import { EarlyStopping } from "./early_stopping.js";
+import { type Evaluation, evaluate } from "./evaluate.js";
+import { type LoopOptions, type ReadLoopOptions, readLoopOptions } from "./loop_options.js";
+import { LossRecord } from "./loss_record.js";
+import { watchNormLayers } from "./norm_statistics.js";
+import { type BatchSource, type LossFunction, lossFunction } from "./parts.js";
+import { Pause } from "./pause.js";
+import { checkTrainingState, type TrainingState } from "./training_state.js";
+
+export interface TrainingResult {
+  readonly testAccuracy: number | null;
+  readonly testLoss: number | null;
+  /** Mean of the last epoch's step losses. */
+  readonly trainLoss: number | null;
+  readonly steps: number;
+  /** Wall time of training, over all processes that a resumed run had. */
+  readonly seconds: number;
+  /** Over the time spent in steps: evaluation, statistics and checkpoints are not counted. */
+  readonly stepsPerSecond: number;
+  readonly lossHash: string | null;
+  readonly reason: RunEndEvent["reason"];
+}
+
+type Batches = Iterator<{ x: Parameters<LossFunction>[0]; y: Parameters<LossFunction>[1]; size: number }>;
+interface Taken {
+  readonly loss: number;
+  readonly gradNorm: number | null;
+  readonly layers: NormLayerStatistics[] | null;
+}
+
+/**
+ * Trains a model: epochs of steps, evaluation, schedules, early stopping. Uses no files and no terminal, so it is the
+ * trainer of the browser as it stands; Trainer adds checkpoints, progress and signals.
+ */
+export class TrainingLoop implements TrainerHandle {
+  protected readonly options: ReadLoopOptions;
+  protected readonly callbacks: Callback[];
+  private readonly loss: LossFunction;
+  private readonly stopping: EarlyStopping | null;
+  private losses = new LossRecord();
+  private epochsDone = 0;
+  /** Steps that were done when the epoch in progress began. */
+  private epochStart = 0;
+  private seconds = 0;
+  private stepSeconds = 0;
+  private lastEvaluation: (Evaluation & { step: number }) | null = null;
+  private position: BatchSource["state"] | null = null;
+  private running = false;
+  private stopAsked = false;
+
+  constructor(options: LoopOptions) {
+    this.options = readLoopOptions(options);
+    this.callbacks = [...this.options.callbacks];
+    this.loss = lossFunction(this.options.loss);
+    const { earlyStopping, test } = this.options;
+    this.stopping = earlyStopping ? new EarlyStopping(earlyStopping, test !== undefined) : null;
+  }
+
+  get step(): number {
+    return this.losses.length;
+  }
+
+  get epoch(): number {
+    return Math.min(this.epochsDone + 1, this.options.epochs);
+  }
+
+  /** Ends the run after the step in progress; fit() then returns with the reason "stopped". */
+  stop(): void {
+    this.stopAsked = true;
+  }
+
+  /** Loss and accuracy on `loader`, or on the trainer's test data; the model keeps its mode. */
+  evaluate(loader: BatchSource | undefined = this.options.test): Promise<Evaluation> {
+    if (loader) return evaluate(this.options.model, this.loss, loader);
+    throw new StateError({ rule: "evaluate() needs a loader, or a trainer with test data", got: "neither" });
+  }
+
+  /**
+   * Trains until all epochs are done, patience ends, or stop() is called; called again after stop(), it goes on.
+   * Throws NonFiniteError when a loss or a clipped gradient is NaN or infinite: parameters are then as before that step.
+   */
+  async fit(): Promise<TrainingResult> {
+    if (this.running) throw new StateError({ rule: "fit() runs once at a time", got: "a second call" });
+    this.running = true;
+    this.stopAsked = false;
+    const started = performance.now();
+    const before = this.seconds;
+    const clock = () => {
+      this.seconds = before + (performance.now() - started) / 1000;
+    };
+    try {
+      await this.begin();
+      const reason = await this.runEpochs(clock);
+      clock();
+      return await this.finish(reason);
+    } catch (error) {
+      clock();
+      await this.fail(error);
+      throw error;
+    } finally {
+      this.running = false;
+    }
+  }
+
+  private async begin(): Promise<void> {
+    const { name, epochs, train, model, settings, seed } = this.options;
+    if (this.step === 0 && seed !== undefined) globalRandom.seed(seed);
+    if (this.position) train.state = this.position;
+    await this.emit({
+      type: "runStart",
+      name,
+      time: new Date().toISOString(),
+      epochs,
+      stepsPerEpoch: train.length,
+      step: this.step,
+      parameters: model.parameters().reduce((n, p) => n + numberOfElements(p.shape), 0),
+      settings,
+    });
+  }
+
+  private async runEpochs(clock: () => void): Promise<RunEndEvent["reason"]> {
+    const { epochs, train, model } = this.options;
+    const pause = new Pause();
+    while (this.epochsDone < epochs) {
+      model.train();
+      const batches = train[Symbol.iterator]();
+      while (await this.runStep(batches)) {
+        clock();
+        await pause.ifDue();
+        if (this.stopAsked) {
+          this.position = train.state;
+          return "stopped";
+        }
+      }
+      this.position = null;
+      if (await this.endEpoch(clock)) return "earlyStopping";
+      if (this.stopAsked && this.epochsDone < epochs) return "stopped";
+    }
+    return "finished";
+  }
+
+  /** One step and all that follows from it; false when the epoch has no batch left. */
+  private async runStep(batches: Batches): Promise<boolean> {
+    const { optimizer, scheduler, schedulerEvery, evaluateEverySteps } = this.options;
+    const lr = optimizer.paramGroups[0]?.lr ?? 0;
+    const started = performance.now();
+    const taken = scope(() => this.takeStep(batches));
+    if (!taken) return false;
+    if (!taken.layers) this.stepSeconds += (performance.now() - started) / 1000;
+    const { loss, gradNorm, layers } = taken;
+    this.losses.add(loss);
+    if (schedulerEvery === "step") scheduler?.step(loss);
+    const { step, epoch } = this;
+    if (layers) await this.emit({ type: "normStatistics", step, epoch, layers });
+    await this.emit({ type: "step", step, epoch, loss, lr, gradNorm });
+    if (evaluateEverySteps !== undefined && step % evaluateEverySteps === 0) await this.evaluateNow();
+    return true;
+  }
+
+  private takeStep(batches: Batches): Taken | null {
+    const { model, optimizer, clipNorm, normStatisticsEverySteps: every } = this.options;
+    const next = batches.next();
+    if (next.done) return null;
+    const { x, y } = next.value;
+    const step = this.step + 1;
+    const watched = every !== undefined && (step === 1 || step % every === 0);
+    optimizer.zeroGrad();
+    const { result: output, layers } = watched
+      ? watchNormLayers(model, () => model.forward(x))
+      : { result: model.forward(x), layers: null };
+    const lossTensor = this.loss(output, y);
+    const loss = lossTensor.item();
+    if (!Number.isFinite(loss)) throw this.notFinite("loss", loss, step);
+    lossTensor.backward();
+    const gradNorm = clipNorm === undefined ? null : this.clip(clipNorm, step);
+    const seen = layers?.() ?? null;
+    optimizer.step();
+    return { loss, gradNorm, layers: seen };
+  }
+
+  private clip(clipNorm: number, step: number): number {
+    try {
+      return clipGradNorm(this.options.model.parameters(), clipNorm);
+    } catch (error) {
+      if (error instanceof StateError) throw this.notFinite("norm of the gradients", Number.NaN, step);
+      throw error;
+    }
+  }
+
+  private notFinite(what: string, value: number, step: number): NonFiniteError {
+    return new NonFiniteError({
+      rule: `The ${what} must be a finite number at every step`,
+      got: `${value} at step ${step} (epoch ${this.epoch})`,
+      fix: "Try a smaller learning rate or clipNorm, and look for NaN in the data",
+    });
+  }
+
+  private async evaluateNow(): Promise<void> {
+    if (!this.options.test || this.lastEvaluation?.step === this.step) return;
+    const evaluation = await this.evaluate();
+    const { step, epoch } = this;
+    this.lastEvaluation = { ...evaluation, step };
+    const { loss, accuracy } = evaluation;
+    if (!Number.isFinite(loss)) throw this.notFinite("test loss", loss, step);
+    await this.emit({ type: "evaluation", step, epoch, loss, accuracy });
+  }
+
+  /** Evaluation, schedule and early stopping; true when training ends here. */
+  private async endEpoch(clock: () => void): Promise<boolean> {
+    const { scheduler, schedulerEvery } = this.options;
+    await this.evaluateNow();
+    const trainLoss = this.losses.meanSince(this.epochStart);
+    const { loss: testLoss = null, accuracy: testAccuracy = null } = this.lastEvaluation ?? {};
+    if (schedulerEvery === "epoch") scheduler?.step(testLoss ?? trainLoss ?? undefined);
+    const done = this.stopping?.done({ trainLoss, testLoss, testAccuracy }) ?? false;
+    const epoch = this.epoch;
+    this.epochsDone++;
+    this.epochStart = this.step;
+    clock();
+    await this.emit({ type: "epochEnd", step: this.step, epoch, loss: trainLoss ?? 0, seconds: this.seconds });
+    return done;
+  }
+
+  private async finish(reason: RunEndEvent["reason"]): Promise<TrainingResult> {
+    const result = await this.result(reason);
+    const { steps, ...rest } = result;
+    await this.emit({ type: "runEnd", step: steps, epoch: this.epoch, message: null, ...rest });
+    return result;
+  }
+
+  private async result(reason: RunEndEvent["reason"]): Promise<TrainingResult> {
+    const { train } = this.options;
+    const epochBegun = this.epochStart < this.step;
+    const lastEpoch = epochBegun ? this.epochStart : Math.max(0, this.step - train.length);
+    return {
+      testAccuracy: this.lastEvaluation?.accuracy ?? null,
+      testLoss: this.lastEvaluation?.loss ?? null,
+      trainLoss: this.losses.meanSince(lastEpoch),
+      steps: this.step,
+      seconds: this.seconds,
+      stepsPerSecond: this.stepSeconds > 0 ? this.step / this.stepSeconds : 0,
+      lossHash: await this.losses.digest(),
+      reason,
+    };
+  }
+
+  private async fail(error: unknown): Promise<void> {
+    const { steps, ...rest } = await this.result("failed");
+    const message = error instanceof Error ? error.message : String(error);
+    try {
+      await this.emit({ type: "runEnd", step: steps, epoch: this.epoch, ...rest, message });
+    } catch {
+      // The first error is the one to hear about.
+    }
+  }
+
+  protected emit(event: TrainingEvent): Promise<void> {
+    return dispatch(this.callbacks, event, this);
+  }
+
+  /** Everything that training needs to go on as if it had not been cut; tensors share memory with the model. */
+  state(): TrainingState {
+    const { model, optimizer, scheduler, train } = this.options;
+    return {
+      version: 1,
+      step: this.step,
+      epochsDone: this.epochsDone,
+      epochStart: this.epochStart,
+      seconds: this.seconds,
+      stepSeconds: this.stepSeconds,
+      losses: this.losses.all(),
+      lastEvaluation: this.lastEvaluation,
+      model: model.stateDict(),
+      optimizer: optimizer.stateDict(),
+      scheduler: scheduler?.stateDict() ?? null,
+      stopping: this.stopping?.state ?? null,
+      loader: train.state,
+      random: globalRandom.state,
+      settings: this.options.settings,
+    };
+  }
+
+  /**
+   * Takes up a state that state() gave, also one read from a file. Throws FormatError when it is of another model, data
+   * or trainer; the model is then unchanged.
+   */
+  restore(value: unknown): void {
+    const state = checkTrainingState(value);
+    const { model, optimizer, scheduler, train } = this.options;
+    scope(() => {
+      const before = Object.entries(model.stateDict()).map(([name, t]): [string, StateSource] => [
+        name,
+        { shape: t.shape, data: t.dataSync() },
+      ]);
+      train.state = state.loader;
+      model.loadStateDict(state.model as StateDict);
+      try {
+        optimizer.loadStateDict(state.optimizer as never);
+        if (scheduler && state.scheduler !== null) scheduler.loadStateDict(state.scheduler as never);
+      } catch (error) {
+        model.loadStateDict(new Map(before));
+        throw error;
+      }
+    });
+    if (this.stopping && state.stopping) this.stopping.state = state.stopping;
+    this.position = state.loader;
+    globalRandom.state = state.random;
+    this.losses = new LossRecord(state.losses);
+    this.epochsDone = state.epochsDone;
+    this.epochStart = state.epochStart;
+    this.seconds = state.seconds;
+    this.stepSeconds = state.stepSeconds;
+    this.lastEvaluation = state.lastEvaluation;
+  }
+}
