@@ -1,0 +1,31 @@
+import { availableParallelism } from "node:os";
+import type { Command } from "commander";
+import { checkDevice } from "../autograd/index.js";
+import { getThreads, setThreads } from "../kernels/threads/pool.js";
+import { dataNames } from "./datasets.js";
+import { defaults } from "./experiment.js";
+import { count, oneOf, rate, threads, wholeNumber } from "./values.js";
+
+/** The options that `train` and `compare` share. */
+export function addSharedOptions(command: Command): Command {
+  const { data, epochs, batchSize, lr, seed } = defaults;
+  return command
+    .option("--data <name>", `data to train on: ${dataNames.join(", ")}`, oneOf(dataNames), data)
+    .option("--data-dir <folder>", "where the files of mnist or cifar10 are")
+    .option("--epochs <n>", "passes over the training data", count, epochs)
+    .option("--batch-size <n>", "samples in a step", count, batchSize)
+    .option("--lr <rate>", "highest learning rate; it rises first and then falls along a cosine", rate, lr)
+    .option("--seed <n>", "seed of everything random; equal seeds give equal bits", wholeNumber, seed)
+    .option("--threads <n>", `threads to compute on (default: the ${availableParallelism()} of this machine)`, threads)
+    .option("--device <name>", "where to compute: cpu", "cpu")
+    .option("--out <folder>", "where results go (default: runs/<time>)")
+    .option("--json", "end with one line of JSON on standard output");
+}
+
+/** Sets threads and device; returns a line that tells what the command runs on. */
+export function setUp({ threads, device }: { threads?: number; device: string }): string {
+  checkDevice(device);
+  if (threads !== undefined) setThreads(threads);
+  const n = getThreads();
+  return `Node ${process.version} on ${process.platform} ${process.arch}, ${n} thread${n === 1 ? "" : "s"}`;
+}
