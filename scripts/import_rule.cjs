@@ -35,13 +35,18 @@ module.exports = {
       from: {},
       to: { path: "^src/", pathNot: rooms.map(pattern) },
     },
-    ...rooms.map((room) => ({
-      name: `${room}-imports-downwards`,
-      comment: `${room} is on level ${levels[room]} and may import only rooms below it.`,
-      severity: "error",
-      from: { path: pattern(room) },
-      to: { path: rooms.filter((r) => r !== room && levels[r] >= levels[room]).map(pattern) },
-    })),
+    ...rooms.flatMap((room) => {
+      const above = rooms.filter((r) => r !== room && levels[r] >= levels[room]);
+      // An empty list would match every import; the topmost room may import all others.
+      if (above.length === 0) return [];
+      return {
+        name: `${room}-imports-downwards`,
+        comment: `${room} is on level ${levels[room]} and may import only rooms below it.`,
+        severity: "error",
+        from: { path: pattern(room) },
+        to: { path: above.map(pattern) },
+      };
+    }),
   ],
   options: {
     doNotFollow: { path: "node_modules" },
