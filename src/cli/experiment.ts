@@ -20,10 +20,12 @@ export type Settings = {
 export const defaults = { data: "digits", norm: "batch", epochs: 12, batchSize: 32, lr: 0.003, seed: 0 } as const;
 
 const WEIGHT_DECAY = 0.01;
-/** Snapshots of the normalization layers in a run: enough for a curve, too few to be felt. */
-const SNAPSHOTS = 60;
-/** Evaluations on the way, so that "steps to 95 %" is told finer than by epochs. */
-const EVALUATIONS = 60;
+/**
+ * How often to look: about this many times in a run, but no oftener than every few steps. Evaluations on the way tell
+ * "steps to 95 %" finer than by epochs; snapshots of the normalization layers make curves.
+ */
+const LOOKS = 60;
+const FEWEST_STEPS_BETWEEN = 10;
 
 /** Everything a Trainer takes for these settings, made from the seed alone. */
 export function experiment(settings: Settings, splits: ImageSplits): TrainerOptions & { readonly settings: Settings } {
@@ -35,13 +37,14 @@ export function experiment(settings: Settings, splits: ImageSplits): TrainerOpti
   const train = new DataLoader(splits.train, { batchSize, shuffle: true, dropLast: true, seed });
   const test = new DataLoader(splits.test, { batchSize: 120 });
   const total = Math.max(1, epochs * train.length);
+  const every = Math.max(FEWEST_STEPS_BETWEEN, Math.ceil(total / LOOKS));
   return {
     ...{ model, optimizer, train, test, epochs, seed, settings },
     name: norm,
     loss: new CrossEntropyLoss(),
     scheduler: new CosineWarmup(optimizer, { warmup: Math.min(total, 20), total }),
     schedulerEvery: "step",
-    evaluateEverySteps: Math.max(1, Math.ceil(total / EVALUATIONS)),
-    normStatisticsEverySteps: Math.max(1, Math.ceil(total / SNAPSHOTS)),
+    evaluateEverySteps: every,
+    normStatisticsEverySteps: every,
   };
 }
