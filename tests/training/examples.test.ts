@@ -1,0 +1,17 @@
+import { expect, test } from "vitest";
+import * as digitsByHand from "../../examples/digits_by_hand.js";
+import * as ownLayer from "../../examples/own_layer.js";
+
+test("examples/digits_by_hand.js reads more than 95 % of the test digits after 3 epochs", () => {
+  const lines: string[] = [];
+  expect(digitsByHand.main({ epochs: 3, log: (line: string) => lines.push(line) })).toBeGreaterThan(0.95);
+  expect(lines).toHaveLength(4);
+});
+
+test("examples/own_layer.js", () => {
+  expect(ownLayer.main({ log: () => {} })).toEqual({
+    names: ["0.weight", "0.bias", "1.gain", "1.typical_size", "2.weight", "2.bias"],
+    gradientShape: [5, 3],
+    difference: 0,
+  });
+});
