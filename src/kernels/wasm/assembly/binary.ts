@@ -36,6 +36,7 @@ function units<F>(args: usize, lo: i32, hi: i32): void {
   const p = changetype<Binary>(args);
   const rows = <usize>p.rows, inner = <usize>p.inner, middle = <usize>p.middle;
   const segments = <usize>p.segments, segment = <usize>p.segment, unitRows = <usize>p.unitRows;
+  const aInner = <usize>p.aInner, bInner = <usize>p.bInner;
   const aStep = <usize>p.aMiddle << 2, bStep = <usize>p.bMiddle << 2;
   for (let u = <usize>lo; u < <usize>hi; u++) {
     const column = (u % segments) * segment;
@@ -45,11 +46,11 @@ function units<F>(args: usize, lo: i32, hi: i32): void {
     while (r < end) {
       const m = r % middle;
       const run = min(end, r + middle - m);
-      let a = <usize>p.a + ((outerOffset(args, r / middle, 1) + column * <usize>p.aInner) << 2) + m * aStep;
-      let b = <usize>p.b + ((outerOffset(args, r / middle, 2) + column * <usize>p.bInner) << 2) + m * bStep;
+      let a = <usize>p.a + ((outerOffset(args, r / middle, 1) + column * aInner) << 2) + m * aStep;
+      let b = <usize>p.b + ((outerOffset(args, r / middle, 2) + column * bInner) << 2) + m * bStep;
       let y = <usize>p.y + ((r * inner + column) << 2);
       for (; r < run; r++) {
-        row<F>(a, <usize>p.aInner, b, <usize>p.bInner, y, n);
+        row<F>(a, aInner, b, bInner, y, n);
         a += aStep;
         b += bStep;
         y += inner << 2;
