@@ -46,8 +46,8 @@ export function conv_pack(args: usize, lo: i32, hi: i32, worker: i32): void {
 
 /**
  * target = weights * source (+ bias). Unit u is a block of positions of one image and group. The source part that the
- * block reads is copied once, padded; tiles then read it in place, so no columns exist. Two quads of positions stay in
- * the first-level cache while all panels of weights pass.
+ * block reads is copied once, padded; tiles then read it in place, so no columns exist. What four quads of positions read
+ * stays in the first-level cache while all panels of weights pass.
  */
 export function conv_tiles(args: usize, lo: i32, hi: i32, worker: i32): void {
   const s = changetype<Conv>(args);
@@ -61,7 +61,6 @@ export function conv_tiles(args: usize, lo: i32, hi: i32, worker: i32): void {
   const rowBytes = (<usize>s.stepHeight * targetWidth) << 2, step = <usize>s.stepWidth << 2;
   const copyRowBytes = (<usize>s.strideHeight * <usize>s.phases * <usize>s.phaseLength) << 2;
   const tile = <usize>s.scratch + <usize>worker * <usize>s.scratchStride, copy = tile + 128;
-  const quadsAtOnce = rows == 1 ? 4 : 2;
   for (let u = lo; u < hi; u++) {
     let v = u / columnBlocks;
     const column = u % columnBlocks * <i32>s.blockColumns, columns = min(<i32>s.blockColumns, <i32>s.outWidth - column);
@@ -82,40 +81,52 @@ export function conv_tiles(args: usize, lo: i32, hi: i32, worker: i32): void {
       const offset = <usize>s.offsets + (<usize>from << 2), block = weights + ((<usize>from * <usize>padded) << 2);
       let r = row, c = 0;
       while (r < lastRow) {
-        // Up to 4 quads; the missing ones repeat the first and are not stored.
+        // The next 4 quads; missing ones repeat the first and are not stored.
         let s0: usize = 0, s1: usize = 0, s2: usize = 0, s3: usize = 0, y0: usize = 0, y1: usize = 0, y2: usize = 0, y3: usize = 0;
         let n0 = 0, n1 = 0, n2 = 0, n3 = 0;
-        for (let q = 0; q < quadsAtOnce && r < lastRow; q++) {
+        for (let q = 0; q < 4 && r < lastRow; q++) {
           const from4 = copy + <usize>(r - row) * copyRowBytes + (<usize>c << 2);
           const to = corner + <usize>(r - row) * rowBytes + <usize>c * step;
           const n = min(4, columns - c);
           if (q == 0) { s0 = s1 = s2 = s3 = from4; y0 = to; n0 = n; }
           else if (q == 1) { s1 = from4; y1 = to; n1 = n; }
-          else if (q == 2) { s2 = from4; y2 = to; n2 = n; }
+          else if (q == 2) { s2 = s3 = from4; y2 = to; n2 = n; }
           else { s3 = from4; y3 = to; n3 = n; }
           c += 4;
           if (c >= columns) { c = 0; r++; }
         }
+        const whole01 = n0 + n1 == 8 && step == 4, whole23 = n2 + n3 == 8 && step == 4;
         if (rows == 1) {
-          convRow(block, offset, kc, s0, s1, s2, s3, tile);
+          if (whole01 && whole23) {
+            convRow(block, offset, kc, s0, s1, s2, s3, y0, y1, y2, y3, add, bias);
+            continue;
+          }
+          convRow(block, offset, kc, s0, s1, s2, s3, tile, tile + 16, tile + 32, tile + 48, 0, 0);
           moveQuad(tile, y0, 0, 1, n0, step, add, bias);
           if (n1) moveQuad(tile + 16, y1, 0, 1, n1, step, add, bias);
           if (n2) moveQuad(tile + 32, y2, 0, 1, n2, step, add, bias);
           if (n3) moveQuad(tile + 48, y3, 0, 1, n3, step, add, bias);
           continue;
         }
-        const whole = n0 + n1 == 8 && step == 4;
         for (let i = 0; i < rows; i += 4) {
           const a = block + ((<usize>i * <usize>kc) << 2), below = <usize>i * plane;
           const shift: usize = bias ? bias + (<usize>i << 2) : 0;
           const height = min(4, rows - i);
-          if (whole && height == 4) {
+          if (whole01 && height == 4) {
             convTile(a, offset, kc, s0, s1, y0 + below, y1 + below, plane, add, shift);
-            continue;
+          } else {
+            convTile(a, offset, kc, s0, s1, tile, tile + 16, 32, 0, 0);
+            moveQuad(tile, y0 + below, plane, height, n0, step, add, shift);
+            if (n1) moveQuad(tile + 16, y1 + below, plane, height, n1, step, add, shift);
           }
-          convTile(a, offset, kc, s0, s1, tile, tile + 16, 32, 0, 0);
-          moveQuad(tile, y0 + below, plane, height, n0, step, add, shift);
-          if (n1) moveQuad(tile + 16, y1 + below, plane, height, n1, step, add, shift);
+          if (n2 == 0) continue;
+          if (whole23 && height == 4) {
+            convTile(a, offset, kc, s2, s3, y2 + below, y3 + below, plane, add, shift);
+          } else {
+            convTile(a, offset, kc, s2, s3, tile, tile + 16, 32, 0, 0);
+            moveQuad(tile, y2 + below, plane, height, n2, step, add, shift);
+            if (n3) moveQuad(tile + 16, y3 + below, plane, height, n3, step, add, shift);
+          }
         }
       }
     }

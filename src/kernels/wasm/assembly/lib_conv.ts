@@ -136,8 +136,11 @@ export function convTile(
   v128.store(y0 + row3, s30); v128.store(y1 + row3, s31);
 }
 
-/** One row of weights a[kc] and four quads, for depthwise convolution; the sums go to `tile`, quad after quad. */
-export function convRow(a: usize, offset: usize, kc: i32, s0: usize, s1: usize, s2: usize, s3: usize, tile: usize): void {
+/** One row of weights a[kc] and four quads: for depthwise convolution. */
+export function convRow(
+  a: usize, offset: usize, kc: i32, s0: usize, s1: usize, s2: usize, s3: usize,
+  y0: usize, y1: usize, y2: usize, y3: usize, add: i32, bias: usize,
+): void {
   let t0 = f32x4.splat(0), t1 = t0, t2 = t0, t3 = t0;
   const end = a + (<usize>kc << 2);
   do {
@@ -146,7 +149,14 @@ export function convRow(a: usize, offset: usize, kc: i32, s0: usize, s1: usize, 
     t2 = madd(t2, v, v128.load(s2 + at)); t3 = madd(t3, v, v128.load(s3 + at));
     a += 4; offset += 4;
   } while (a < end);
-  v128.store(tile, t0); v128.store(tile, t1, 16); v128.store(tile, t2, 32); v128.store(tile, t3, 48);
+  if (add) {
+    t0 = f32x4.add(t0, v128.load(y0)); t1 = f32x4.add(t1, v128.load(y1));
+    t2 = f32x4.add(t2, v128.load(y2)); t3 = f32x4.add(t3, v128.load(y3));
+  } else if (bias) {
+    const v = v128.load32_splat(bias);
+    t0 = f32x4.add(t0, v); t1 = f32x4.add(t1, v); t2 = f32x4.add(t2, v); t3 = f32x4.add(t3, v);
+  }
+  v128.store(y0, t0); v128.store(y1, t1); v128.store(y2, t2); v128.store(y3, t3);
 }
 
 /** Moves `rows` quads of n lanes from a scratch tile (rows of 8) to the target, lanes `step` bytes apart. */
