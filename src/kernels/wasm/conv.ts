@@ -3,15 +3,12 @@ import { heap, type Slot } from "../../memory/heap.js";
 import type { KernelSet } from "../kernel_set.js";
 import { launch, scratchPlaces } from "../threads/pool.js";
 import { forwardPass, inputGradPasses, type Pass, weightGradPass } from "./conv_passes.js";
+import { elementwise } from "./elementwise.js";
 
 function onlyFloat32(...slots: (Slot | null)[]): void {
   if (slots.some((slot) => slot && slot.dtype !== "float32")) {
     throw new UnsupportedKernel("convolution has WASM kernels for float32 only");
   }
-}
-
-function zero(y: Slot): void {
-  launch("fill", Math.ceil(y.length / 4096), y.length, [y.ptr, y.length, 0, 4096]);
 }
 
 export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> = {
@@ -24,7 +21,7 @@ export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> 
     onlyFloat32(dy, weight, dx);
     if (dx.length === 0) return;
     const { passes, gaps } = inputGradPasses(plan);
-    if (gaps || dy.length === 0) zero(dx);
+    if (gaps || dy.length === 0) elementwise.fill(dx, 0);
     if (dy.length > 0) for (const pass of passes) correlate(dy, weight, null, dx, pass);
   },
 
@@ -32,7 +29,7 @@ export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> 
     onlyFloat32(x, dy, dWeight);
     if (dWeight.length === 0) return;
     if (x.length === 0 || dy.length === 0) {
-      zero(dWeight);
+      elementwise.fill(dWeight, 0);
       return;
     }
     const pass = weightGradPass(plan);
