@@ -25,6 +25,8 @@ export function backward(output: Tensor, seed?: Tensor | null, options: Backward
     const leaves = collectLeaves(output.vertex);
     const grads = walk(output, seedFor(output, seed), leaves, options);
     for (const [leaf, grad] of grads) accumulate(leaf, grad, options.createGraph === true);
+    // Recorded gradients leave the scope with the graph behind them.
+    return options.createGraph ? [...leaves].map((leaf) => leaf.grad) : null;
   });
 }
 
@@ -135,6 +137,24 @@ function collectLeaves(root: Vertex): Set<Vertex> {
 
 /** The gradients of the wanted vertices. Visits only nodes on a path to one of them. */
 function walk(root: Tensor, seed: Tensor, wanted: ReadonlySet<Vertex>, options: BackwardOptions): Map<Vertex, Tensor> {
+  const grads = new Map<Vertex, Tensor>();
+  try {
+    collect(root, seed, wanted, options, grads);
+  } catch (error) {
+    for (const grad of grads.values()) grad.dispose();
+    throw error;
+  }
+  return new Map([...wanted].flatMap((v) => (grads.has(v) ? [[v, disown(grads.get(v)!)] as const] : [])));
+}
+
+/** Fills `grads`, whose handles are its own until they are disposed or handed on. */
+function collect(
+  root: Tensor,
+  seed: Tensor,
+  wanted: ReadonlySet<Vertex>,
+  options: BackwardOptions,
+  grads: Map<Vertex, Tensor>,
+): void {
   const createGraph = options.createGraph === true;
   const keepGraph = createGraph || options.retainGraph === true;
   const nodes = nodesBehind(root.vertex);
@@ -142,7 +162,6 @@ function walk(root: Tensor, seed: Tensor, wanted: ReadonlySet<Vertex>, options: 
   for (const node of nodes) {
     if (node.inputs.some((v) => v !== null && leads.has(v))) leads.add(node.output);
   }
-  const grads = new Map<Vertex, Tensor>();
   if (leads.has(root.vertex)) grads.set(root.vertex, seed.alias());
   const step = createGraph ? enableGrad : noGrad;
   for (const node of nodes.reverse()) {
@@ -162,7 +181,6 @@ function walk(root: Tensor, seed: Tensor, wanted: ReadonlySet<Vertex>, options: 
     }
     if (!keepGraph) node.dispose();
   }
-  return new Map([...wanted].flatMap((v) => (grads.has(v) ? [[v, disown(grads.get(v)!)] as const] : [])));
 }
 
 const noSecondDerivative = (name: string): StateError =>
