@@ -23,6 +23,12 @@ export { MSELoss } from "./loss/mse.js";
 export type { Reduction } from "./loss/reduction.js";
 export { MaxPool1d, MaxPool2d, MaxPool3d, type MaxPoolLayerOptions } from "./max_pool.js";
 export { Module, Parameter, type StateDict, type StateSource } from "./module.js";
+export {
+  type AttentionOptions,
+  type AttentionResult,
+  MultiheadAttention,
+  type MultiheadAttentionOptions,
+} from "./multihead_attention.js";
 export * from "./norm/index.js";
 export type { PlacementOptions } from "./placement.js";
 export { Residual } from "./residual.js";

@@ -75,7 +75,9 @@ export abstract class Module {
       const first = args[0];
       // An input nobody asked a gradient for is traced all the same, so that `backward` can return its gradient.
       if (first instanceof Tensor && first.vertex.need === Need.none && isFloating(first.dtype)) {
-        args[0] = new Tensor(first.storage.retain(), first.shape, new Vertex(Need.onDemand));
+        const traced = new Tensor(first.storage.retain(), first.shape, new Vertex(Need.onDemand));
+        // Self-attention takes one tensor three times: its gradient is the sum of all three.
+        args = args.map((a) => (a === first ? traced : a));
       }
       const output = body.apply(this, args);
       this.#last = args[0] instanceof Tensor && output instanceof Tensor ? { input: args[0], output } : null;
