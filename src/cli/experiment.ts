@@ -17,7 +17,7 @@ export type Settings = {
   readonly seed: number;
 };
 
-export const defaults = { data: "digits", norm: "batch", epochs: 12, batchSize: 32, lr: 0.003, seed: 0 } as const;
+export const defaults = { data: "digits", norm: "batch", epochs: 12, batchSize: 32, lr: 0.005, seed: 0 } as const;
 
 const WEIGHT_DECAY = 0.01;
 /**

@@ -2,11 +2,12 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { data, loss, parts, SmallNet } from "../../tests/training/small_run.js";
 import { FileError, FormatError, NonFiniteError, OptionError } from "../base/errors.js";
 import { DataLoader } from "../data/browser.js";
 import { heap } from "../memory/heap.js";
+import { BatchNorm1d, Linear, type Module, Sequential } from "../nn/index.js";
 import { SGD } from "../optim/index.js";
 import { nodeFiles } from "./checkpoint/atomic_file.js";
 import { EventLog, loadCheckpoint, saveCheckpoint, summarise, Trainer } from "./index.js";
@@ -144,6 +145,23 @@ describe("Trainer", () => {
       loss: (output, y) => loss(output, y).add(output.sub(output).sqrt().mean().mul(1e-30)),
     });
     await expect(exploding.fit()).rejects.toThrow(NonFiniteError);
+  });
+
+  it("tells up front that batch norm will meet single samples", async () => {
+    const warn = vi.spyOn(console, "warn").mockImplementation(() => {});
+    const run = async (model: Module, batchSize: number) => {
+      const optimizer = new SGD(model.parameters(), { lr: 0.01 });
+      const train = new DataLoader(data(12), { batchSize });
+      await new Trainer({ model, optimizer, loss, train, epochs: 1, ...quiet }).fit().catch(() => {});
+    };
+    const normed = () => new Sequential(new Linear(3, 2), new BatchNorm1d(2));
+    await run(normed(), 2);
+    await run(new Linear(3, 2), 1);
+    expect(warn).not.toHaveBeenCalled();
+    await run(normed(), 1);
+    expect(warn).toHaveBeenCalledOnce();
+    expect(warn.mock.calls[0]![0]).toMatch(/batches of one sample meet batch norm in 1:/);
+    warn.mockRestore();
   });
 
   it("hands errors of callbacks on", async () => {

@@ -3,14 +3,14 @@ import type { NormLayerStatistics, RunEndEvent, TrainingEvent } from "../base/ev
 import { globalRandom } from "../base/random.js";
 import { numberOfElements } from "../base/shape.js";
 import { scope } from "../memory/scope.js";
-import type { StateDict, StateSource } from "../nn/module.js";
+import type { Module, StateDict, StateSource } from "../nn/module.js";
 import { clipGradNorm } from "../optim/index.js";
 import { type Callback, dispatch, type TrainerHandle } from "./callback.js";
 import { EarlyStopping } from "./early_stopping.js";
 import { type Evaluation, evaluate } from "./evaluate.js";
 import { type LoopOptions, type ReadLoopOptions, readLoopOptions } from "./loop_options.js";
 import { LossRecord } from "./loss_record.js";
-import { watchNormLayers } from "./norm_statistics.js";
+import { normKind, watchNormLayers } from "./norm_statistics.js";
 import { type BatchSource, type LossFunction, lossFunction } from "./parts.js";
 import { Pause } from "./pause.js";
 import { checkTrainingState, type TrainingState } from "./training_state.js";
@@ -34,6 +34,18 @@ interface Taken {
   readonly loss: number;
   readonly gradNorm: number | null;
   readonly layers: NormLayerStatistics[] | null;
+}
+
+/** A DataLoader tells of a last batch of one by itself; where all batches are of one, only the model makes it matter. */
+function warnOfSingles(model: Module, train: BatchSource): void {
+  if (train.batchSize !== 1) return;
+  const layers = model.namedModules().filter(([, module]) => normKind(module) === "batch");
+  if (layers.length === 0) return;
+  console.warn(
+    `Trainer: batches of one sample meet batch norm in ${layers.map(([name]) => name || "the model").join(", ")}: each ` +
+      "sample is normalized by itself, and a layer with one value a channel cannot train. Use a larger batchSize, or " +
+      "group norm.",
+  );
 }
 
 /**
@@ -114,6 +126,7 @@ export class TrainingLoop implements TrainerHandle {
     const { name, epochs, train, model, settings, seed } = this.options;
     if (this.step === 0 && seed !== undefined) globalRandom.seed(seed);
     if (this.position) train.state = this.position;
+    warnOfSingles(model, train);
     await this.emit({
       type: "runStart",
       name,
