@@ -5,7 +5,7 @@ import type { ColumnView } from "../../norm/views.js";
 import type { KernelSet, NormGrads, Stats } from "../kernel_set.js";
 import { columnNorm as reference } from "../reference/column_norm.js";
 import { launch, scratchPlaces } from "../threads/pool.js";
-import { type ColumnPlan, planOf } from "./column_plan.js";
+import { type ColumnPlan, planApply, planOf } from "./column_plan.js";
 import { float32Only } from "./float32_only.js";
 
 interface Operands {
@@ -133,10 +133,10 @@ function run(view: ColumnView, plan: ColumnPlan, operands: Operands, body: (call
 const mergeWork = ({ view, plan, blocks }: Call): number => 4 * view.batch * plan.width * blocks;
 
 /**
- * Below four elements to a statistic dx is what is left of nearly equal numbers (for two it is 0 but for eps),
- * which float32 cannot hold; the double loops of reference take those.
+ * Below four elements to a statistic dx is what is left of nearly equal numbers (for two it is 0 but for eps), which
+ * neither float32 nor statistics from float32 sums can hold; the double loops of reference take those, and empty slots.
  */
-const FEW = 4;
+const few = ({ outer, merge, inner }: ColumnView): boolean => outer * merge * inner < 4;
 
 export const columnNorm: Pick<KernelSet, "columnNorm" | "columnNormEval" | "columnNormGrad"> = {
   columnNorm(x, weight, bias, y, stats, view, eps) {
@@ -148,7 +148,7 @@ export const columnNorm: Pick<KernelSet, "columnNorm" | "columnNormEval" | "colu
         fix: "The reference kernel takes it",
       });
     }
-    if (x.length === 0) return reference.columnNorm(x, weight, bias, y, stats, view, eps);
+    if (x.length === 0 || few(view)) return reference.columnNorm(x, weight, bias, y, stats, view, eps);
     run(view, planOf(view), { x, y, weight, bias, stats, eps }, (call) => {
       const { plan } = call;
       if (plan.fused) {
@@ -167,7 +167,7 @@ export const columnNorm: Pick<KernelSet, "columnNorm" | "columnNormEval" | "colu
   columnNormEval(x, weight, bias, y, stats, view, eps) {
     checkTypes("columnNormEval", stats, x, y, weight, bias);
     if (x.length === 0) return;
-    run(view, { ...planOf(view), fused: false }, { x, y, weight, bias, stats, eps }, (call) => {
+    run(view, planApply(view), { x, y, weight, bias, stats, eps }, (call) => {
       call.launch("constants", call.allChannels, 8 * call.allChannels);
       call.apply();
     });
@@ -175,12 +175,13 @@ export const columnNorm: Pick<KernelSet, "columnNorm" | "columnNormEval" | "colu
 
   columnNormGrad(x, dy, weight, stats, out, view, eps, frozen) {
     checkTypes("columnNormGrad", stats, x, dy, weight, out.dx, out.dWeight, out.dBias);
-    const few = !frozen && view.outer * view.merge * view.inner < FEW;
-    if (x.length === 0 || few) return reference.columnNormGrad(x, dy, weight, stats, out, view, eps, frozen);
+    if (x.length === 0 || (!frozen && few(view))) {
+      return reference.columnNormGrad(x, dy, weight, stats, out, view, eps, frozen);
+    }
     const affine = out.dWeight !== null || out.dBias !== null;
     if (frozen && out.dx) {
-      run(view, { ...planOf(view), fused: false }, { x: dy, y: out.dx, weight, stats, eps, frozen }, (call) => {
-        call.launch("frozen_constants", call.allChannels, 8 * call.allChannels);
+      run(view, planApply(view), { x: dy, y: out.dx, weight, stats, eps, frozen }, (call) => {
+        call.launch("constants", call.allChannels, 8 * call.allChannels);
         call.apply();
       });
     }

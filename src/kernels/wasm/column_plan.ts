@@ -1,9 +1,11 @@
 import type { ColumnView } from "../../norm/views.js";
 
 /** Inner axes from this length on are summed run by run; shorter ones with channels side by side in SIMD lanes. */
-const LONG_RUN = 64;
+const LONG_RUN = 256;
+/** Without sums runs pay earlier: a run needs three constants, a row of columns three for each. */
+const LONG_RUN_APPLY = 128;
 /** Elements of x that one unit works on where a channel or a batch entry is cut into blocks. */
-const BLOCK = 1 << 17;
+const BLOCK = 1 << 19;
 const SMALL_BLOCK = 1 << 13;
 /** Units that are enough for every thread to have work. */
 const ENOUGH_UNITS = 16;
@@ -33,6 +35,12 @@ export interface ColumnPlan {
 }
 
 export const planOf = (view: ColumnView): ColumnPlan => (view.inner >= LONG_RUN ? planRuns(view) : planTiles(view));
+
+/** For a pass with given statistics. */
+export const planApply = (view: ColumnView): ColumnPlan => ({
+  ...(view.inner >= LONG_RUN_APPLY ? planRuns(view) : planTiles(view)),
+  fused: false,
+});
 
 const clamp = (value: number, low: number, high: number): number => Math.max(low, Math.min(high, value));
 

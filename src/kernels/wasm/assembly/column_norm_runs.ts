@@ -1,7 +1,7 @@
 // Column normalization where the inner axis is long: a channel is `rows` runs of contiguous floats.
 import { runApply, runGrad, runSums, Sums } from "./lib_column_runs";
 import { CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE, Sheet, entryBytes, loadOr, loadStat, partAddress } from "./lib_column_sheet";
-import { GradConstants, dyCentre, groupConstants, lowPart, storeSums } from "./lib_column_merge";
+import { GradConstants, groupConstants, lowPart } from "./lib_column_merge";
 import { Moments, addRun } from "./lib_moments";
 
 /**
@@ -12,6 +12,7 @@ export function column_norm_runs(args: usize, lo: i32, hi: i32, worker: i32): vo
   const a = changetype<Sheet>(args);
   const merge = <usize>a.merge, channels = <usize>a.channels, groups = channels / merge;
   const rows = <usize>a.rows, run = <usize>a.run, bytes = run << 2, stride = channels * bytes;
+  const weight = <usize>a.weight, bias = <usize>a.bias;
   const m = changetype<Moments>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
     const at = (unit / groups) * entryBytes(a), first = (unit % groups) * merge;
@@ -24,7 +25,7 @@ export function column_norm_runs(args: usize, lo: i32, hi: i32, worker: i32): vo
     store<f64>(<usize>a.mean + (unit << 3), mean);
     store<f64>(<usize>a.variance + (unit << 3), variance);
     for (let c = first; c < first + merge; c++) {
-      const scale = loadOr(a.weight, c, 1) * rstd, offset = loadOr(a.bias, c, 0) - lowPart(mean) * scale;
+      const scale = loadOr(weight, c, 1) * rstd, offset = loadOr(bias, c, 0) - lowPart(mean) * scale;
       let p = at + c * bytes;
       for (let row: usize = 0; row < rows; row++, p += stride) {
         runApply(<usize>a.x + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset);
@@ -69,7 +70,7 @@ export function column_norm_run_sums(args: usize, lo: i32, hi: i32, worker: i32)
   const s = changetype<Strip>(changetype<usize>(sums) + offsetof<Sums>());
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
     locate(a, unit, s);
-    const centre = <f32>loadStat(a.mean, (s.entry * channels + s.channel) / <usize>a.merge, a.singleStats);
+    const centre = <f32>loadStat(<usize>a.mean, (s.entry * channels + s.channel) / <usize>a.merge, a.singleStats != 0);
     sums.dy = 0; sums.dyX = 0;
     let p = s.at;
     for (let row: usize = 0; row < s.rows; row++, p += stride) runSums(<usize>a.x + p, <usize>a.dy + p, s.run, centre, sums);
@@ -78,33 +79,30 @@ export function column_norm_run_sums(args: usize, lo: i32, hi: i32, worker: i32)
   }
 }
 
-/** Constant `which` of channel `column` = entry * channels + channel. */
-@inline function constant(a: Sheet, which: usize, column: usize): f32 {
-  return load<f32>(<usize>a.table + ((which * <usize>a.tablePlane + column) << 2));
-}
-
 /** y from the constants of each channel, in the order of memory: unit = part of a run. */
 export function column_norm_run_apply(args: usize, lo: i32, hi: i32, worker: i32): void {
-  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, parts = <usize>a.runBlocks, perEntry = <usize>a.rows * channels;
+  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, parts = <usize>a.runBlocks;
+  const blockRun = <usize>a.blockRun, perEntry = <usize>a.rows * channels, x = <usize>a.x, y = <usize>a.y;
+  const table = <usize>a.table, plane = <usize>a.tablePlane << 2;
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
-    const index = unit / parts, part = (unit % parts) * <usize>a.blockRun;
-    const column = (index / perEntry) * channels + index % channels, at = (index * run + part) << 2;
-    runApply(
-      <usize>a.x + at, <usize>a.y + at, min(<usize>a.blockRun, run - part),
-      constant(a, CENTRE, column), constant(a, SCALE, column), constant(a, OFFSET, column),
-    );
+    const index = unit / parts, part = (unit - index * parts) * blockRun, at = (index * run + part) << 2;
+    const t = table + (((index / perEntry) * channels + index % channels) << 2);
+    const n = min(blockRun, run - part);
+    runApply(x + at, y + at, n, load<f32>(t + CENTRE * plane), load<f32>(t + SCALE * plane), load<f32>(t + OFFSET * plane));
   }
 }
 
 /** dx from the constants of each channel, in the order of memory: unit = part of a run. */
 export function column_norm_run_dx(args: usize, lo: i32, hi: i32, worker: i32): void {
-  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, parts = <usize>a.runBlocks, perEntry = <usize>a.rows * channels;
+  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, parts = <usize>a.runBlocks;
+  const blockRun = <usize>a.blockRun, perEntry = <usize>a.rows * channels, x = <usize>a.x, dy = <usize>a.dy, dx = <usize>a.y;
+  const table = <usize>a.table, plane = <usize>a.tablePlane << 2;
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
-    const index = unit / parts, part = (unit % parts) * <usize>a.blockRun;
-    const column = (index / perEntry) * channels + index % channels, at = (index * run + part) << 2;
+    const index = unit / parts, part = (unit - index * parts) * blockRun, at = (index * run + part) << 2;
+    const t = table + (((index / perEntry) * channels + index % channels) << 2);
     runGrad(
-      <usize>a.x + at, <usize>a.dy + at, <usize>a.y + at, min(<usize>a.blockRun, run - part), constant(a, CENTRE, column),
-      constant(a, SCALE, column), constant(a, OFFSET, column), constant(a, SLOPE, column), constant(a, DY_CENTRE, column),
+      x + at, dy + at, dx + at, min(blockRun, run - part), load<f32>(t + CENTRE * plane), load<f32>(t + SCALE * plane),
+      load<f32>(t + OFFSET * plane), load<f32>(t + SLOPE * plane), load<f32>(t + DY_CENTRE * plane),
     );
   }
 }
@@ -114,21 +112,25 @@ export function column_norm_runs_grad(args: usize, lo: i32, hi: i32, worker: i32
   const a = changetype<Sheet>(args);
   const merge = <usize>a.merge, channels = <usize>a.channels, groups = channels / merge;
   const rows = <usize>a.rows, run = <usize>a.run, bytes = run << 2, stride = channels * bytes;
+  const weight = <usize>a.weight, means = <usize>a.mean, variances = <usize>a.variance, singleStats = a.singleStats != 0;
+  const plane = (<usize>a.batch * channels) << 3, share = 1 / a.count, perChannel = <f64>merge * share;
   const sums = changetype<Sums>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
   const shared = changetype<GradConstants>(changetype<usize>(sums) + offsetof<Sums>());
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
-    const entry = unit / groups, group = unit % groups, at = entry * entryBytes(a);
-    const mean = loadStat(a.mean, unit, a.singleStats);
-    for (let c = group * merge; c < (group + 1) * merge; c++) {
+    const entry = unit / groups, first = (unit % groups) * merge, at = entry * entryBytes(a);
+    const mean = loadStat(means, unit, singleStats), rstd = 1 / Math.sqrt(loadStat(variances, unit, singleStats) + a.eps);
+    const out = <usize>a.sums + ((entry * channels) << 3);
+    for (let c = first; c < first + merge; c++) {
       sums.dy = 0; sums.dyX = 0;
       let p = at + c * bytes;
       for (let row: usize = 0; row < rows; row++, p += stride) runSums(<usize>a.x + p, <usize>a.dy + p, run, <f32>mean, sums);
-      storeSums(a, entry, c, sums.dy, sums.dyX - lowPart(mean) * sums.dy);
+      store<f64>(out + (c << 3), sums.dy);
+      store<f64>(out + (c << 3) + plane, sums.dyX - lowPart(mean) * sums.dy);
     }
     if (a.y == 0) continue;
-    groupConstants(a, entry, group, shared);
-    for (let c = group * merge; c < (group + 1) * merge; c++) {
-      const scale = loadOr(a.weight, c, 1) * shared.rstd, centre = dyCentre(a, entry, c);
+    groupConstants(out, plane, weight, first, merge, mean, rstd, share, shared);
+    for (let c = first; c < first + merge; c++) {
+      const scale = loadOr(weight, c, 1) * rstd, centre = <f32>(load<f64>(out + (c << 3)) * perChannel);
       const offset = scale * <f64>centre - shared.shift;
       let p = at + c * bytes;
       for (let row: usize = 0; row < rows; row++, p += stride) {

@@ -1,5 +1,5 @@
 // Column normalization where the inner axis is short: SIMD lanes hold neighbouring columns.
-import { mergeGroup, mergeSums, writeConstants, writeGradConstants, GradConstants } from "./lib_column_merge";
+import { mergeGroups, mergeSums, writeConstants, writeGradConstants, GradConstants } from "./lib_column_merge";
 import { Sheet, entryBytes, partAddress } from "./lib_column_sheet";
 import { tileApply, tileGrad, tileMoments, tileSums } from "./lib_column_tiles";
 
@@ -38,11 +38,11 @@ function apply(a: Sheet, t: Tile, slot: usize): void {
   tileApply(<usize>a.x + rest, <usize>a.y + rest, 1, <usize>a.restWidth, 0, <usize>a.table + ((slot * width) << 2), plane);
 }
 
-function sums(a: Sheet, t: Tile, slot: usize, work: usize): void {
+function sums(a: Sheet, t: Tile, slot: usize): void {
   const column = t.column << 3;
   tileSums(
     <usize>a.x + t.at, <usize>a.dy + t.at, t.rows, t.width, <usize>a.width << 2,
-    <usize>a.table + ((slot * <usize>a.width + t.column) << 2), work,
+    <usize>a.table + ((slot * <usize>a.width + t.column) << 2),
     partAddress(a, 0, slot, t.block) + column, partAddress(a, 1, slot, t.block) + column,
   );
 }
@@ -69,7 +69,7 @@ export function column_norm_tile_sums(args: usize, lo: i32, hi: i32, worker: i32
   const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker));
   for (let unit = lo; unit < hi; unit++) {
     locate(a, <usize>unit, t);
-    sums(a, t, t.entry, changetype<usize>(t) + 64);
+    sums(a, t, t.entry);
   }
 }
 
@@ -100,8 +100,8 @@ export function column_norm_tiles(args: usize, lo: i32, hi: i32, worker: i32): v
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
     locate(a, unit, t);
     moments(a, t, slot, changetype<usize>(t) + 64);
-    for (let g: usize = 0; g < groups; g++) mergeGroup(a, unit, slot, g);
-    for (let c: usize = 0; c < channels; c++) writeConstants(a, unit, slot, c);
+    mergeGroups(a, unit, slot, 0, groups);
+    writeConstants(a, unit, slot, 0, channels, false);
     apply(a, t, slot);
   }
 }
@@ -110,14 +110,14 @@ export function column_norm_tiles(args: usize, lo: i32, hi: i32, worker: i32): v
 export function column_norm_tiles_grad(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker)), slot = <usize>worker;
   const channels = <usize>a.channels, groups = channels / <usize>a.merge;
-  const work = changetype<usize>(t) + 64, shared = changetype<GradConstants>(work);
+  const shared = changetype<GradConstants>(changetype<usize>(t) + 64);
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
     locate(a, unit, t);
-    for (let c: usize = 0; c < channels; c++) writeConstants(a, unit, slot, c);
-    sums(a, t, slot, work);
-    for (let c: usize = 0; c < channels; c++) mergeSums(a, unit, slot, c);
+    writeConstants(a, unit, slot, 0, channels, false);
+    sums(a, t, slot);
+    mergeSums(a, unit, slot, 0, channels);
     if (a.y == 0) continue;
-    for (let g: usize = 0; g < groups; g++) writeGradConstants(a, unit, slot, g, shared);
+    writeGradConstants(a, unit, slot, 0, groups, shared);
     grad(a, t, slot);
   }
 }

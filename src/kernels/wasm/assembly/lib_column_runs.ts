@@ -2,9 +2,6 @@
 import { gradOf } from "./lib_column_tiles";
 import { sumLanes, tree8, widen } from "./lib_moments";
 
-/** Bytes summed in float32 before the sums go to float64. */
-const BLOCK: usize = 1024;
-
 /** y = (x - centre) * scale + offset over `n` floats. */
 export function runApply(x: usize, y: usize, n: usize, centre: f32, scale: f32, offset: f32): void {
   const c = f32x4.splat(centre), k = f32x4.splat(scale), o = f32x4.splat(offset);
@@ -23,32 +20,27 @@ export function runApply(x: usize, y: usize, n: usize, centre: f32, scale: f32, 
 
 @unmanaged export class Sums { dy: f64; dyX: f64; }
 
-/** Adds the sums of dy and dy * (x - centre) over `n` floats. */
+/** Adds the sums of dy and dy * (x - centre) over `n` floats; float32 over eight vectors only, as tileSums. */
 export function runSums(x: usize, dy: usize, n: usize, centre: f32, out: Sums): void {
   const c = f32x4.splat(centre), end = x + (n << 2), whole = x + ((n & ~31) << 2), vectors = x + ((n & ~3) << 2);
-  let w1 = f64x2.splat(0), w2 = w1, a = f32x4.splat(0), b = a;
-  while (x < whole) {
-    a = f32x4.splat(0); b = a;
-    for (const stop = min(x + BLOCK, whole); x < stop; x += 128, dy += 128) {
-      const g0 = v128.load(dy), g1 = v128.load(dy, 16), g2 = v128.load(dy, 32), g3 = v128.load(dy, 48);
-      const g4 = v128.load(dy, 64), g5 = v128.load(dy, 80), g6 = v128.load(dy, 96), g7 = v128.load(dy, 112);
-      a = f32x4.add(a, tree8(g0, g1, g2, g3, g4, g5, g6, g7));
-      b = f32x4.add(b, tree8(
-        f32x4.mul(g0, f32x4.sub(v128.load(x), c)), f32x4.mul(g1, f32x4.sub(v128.load(x, 16), c)),
-        f32x4.mul(g2, f32x4.sub(v128.load(x, 32), c)), f32x4.mul(g3, f32x4.sub(v128.load(x, 48), c)),
-        f32x4.mul(g4, f32x4.sub(v128.load(x, 64), c)), f32x4.mul(g5, f32x4.sub(v128.load(x, 80), c)),
-        f32x4.mul(g6, f32x4.sub(v128.load(x, 96), c)), f32x4.mul(g7, f32x4.sub(v128.load(x, 112), c)),
-      ));
-    }
-    w1 = f64x2.add(w1, widen(a)); w2 = f64x2.add(w2, widen(b));
+  let w1 = f64x2.splat(0), w2 = w1;
+  for (; x < whole; x += 128, dy += 128) {
+    const g0 = v128.load(dy), g1 = v128.load(dy, 16), g2 = v128.load(dy, 32), g3 = v128.load(dy, 48);
+    const g4 = v128.load(dy, 64), g5 = v128.load(dy, 80), g6 = v128.load(dy, 96), g7 = v128.load(dy, 112);
+    w1 = f64x2.add(w1, widen(tree8(g0, g1, g2, g3, g4, g5, g6, g7)));
+    w2 = f64x2.add(w2, widen(tree8(
+      f32x4.mul(g0, f32x4.sub(v128.load(x), c)), f32x4.mul(g1, f32x4.sub(v128.load(x, 16), c)),
+      f32x4.mul(g2, f32x4.sub(v128.load(x, 32), c)), f32x4.mul(g3, f32x4.sub(v128.load(x, 48), c)),
+      f32x4.mul(g4, f32x4.sub(v128.load(x, 64), c)), f32x4.mul(g5, f32x4.sub(v128.load(x, 80), c)),
+      f32x4.mul(g6, f32x4.sub(v128.load(x, 96), c)), f32x4.mul(g7, f32x4.sub(v128.load(x, 112), c)),
+    )));
   }
-  a = f32x4.splat(0); b = a;
   for (; x < vectors; x += 16, dy += 16) {
     const g = v128.load(dy);
-    a = f32x4.add(a, g);
-    b = f32x4.add(b, f32x4.mul(g, f32x4.sub(v128.load(x), c)));
+    w1 = f64x2.add(w1, widen(g));
+    w2 = f64x2.add(w2, widen(f32x4.mul(g, f32x4.sub(v128.load(x), c))));
   }
-  let s1 = sumLanes(f64x2.add(w1, widen(a))), s2 = sumLanes(f64x2.add(w2, widen(b)));
+  let s1 = sumLanes(w1), s2 = sumLanes(w2);
   for (; x < end; x += 4, dy += 4) {
     const g = <f64>load<f32>(dy);
     s1 += g; s2 += g * <f64>(load<f32>(x) - centre);

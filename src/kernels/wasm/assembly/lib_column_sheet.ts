@@ -36,13 +36,13 @@ export const DY_CENTRE: usize = 4;
   return (<usize>a.rows * <usize>a.width * <usize>a.run + <usize>a.restWidth) << 2;
 }
 
-@inline export function loadStat(base: f64, index: usize, single: f64): f64 {
-  return single != 0 ? <f64>load<f32>(<usize>base + (index << 2)) : load<f64>(<usize>base + (index << 3));
+@inline export function loadStat(base: usize, index: usize, single: bool): f64 {
+  return single ? <f64>load<f32>(base + (index << 2)) : load<f64>(base + (index << 3));
 }
 
 /** Element of an optional float32 array: `missing` where there is none. */
-@inline export function loadOr(base: f64, index: usize, missing: f64): f64 {
-  return base != 0 ? <f64>load<f32>(<usize>base + (index << 2)) : missing;
+@inline export function loadOr(base: usize, index: usize, missing: f64): f64 {
+  return base != 0 ? <f64>load<f32>(base + (index << 2)) : missing;
 }
 
 /** Address of partial sum `which` of column 0 in a block. */
@@ -51,18 +51,13 @@ export const DY_CENTRE: usize = 4;
   return <usize>a.parts + ((which * <usize>a.partPlane + (entry * blocks + block) * <usize>a.partStride) << 3);
 }
 
-/** Samples that a column has in a block. */
-@inline export function blockCount(a: Sheet, block: usize): f64 {
-  const runBlocks = <usize>a.runBlocks;
-  const row = <f64>(block / runBlocks) * a.blockRows, part = <f64>(block % runBlocks) * a.blockRun;
-  return min(a.blockRows, a.rows - row) * min(a.blockRun, a.run - part);
-}
-
-/** Fills constant `which` for each column of a channel. */
-@inline export function spread(a: Sheet, which: usize, entry: usize, channel: usize, value: f32): void {
-  const channelsSpan = <usize>a.channels * <usize>a.span, width = <usize>a.width, span = <usize>a.span;
-  const base = <usize>a.table + ((which * <usize>a.tablePlane + entry * width) << 2);
-  for (let from = channel * span; from < width; from += channelsSpan) {
-    for (let j = from; j < from + span; j++) store<f32>(base + (j << 2), value);
+/** Fills constant `which` of the columns of a channel, `span` neighbours every `step` columns. `base` is column 0 of that constant. */
+@inline export function spread(base: usize, channel: usize, span: usize, step: usize, width: usize, value: f32): void {
+  const v = f32x4.splat(value);
+  for (let from = channel * span; from < width; from += step) {
+    let p = base + (from << 2);
+    const end = p + (span << 2);
+    for (; p + 16 <= end; p += 16) v128.store(p, v);
+    for (; p < end; p += 4) store<f32>(p, value);
   }
 }

@@ -4,6 +4,8 @@ import { tree8 } from "./lib_moments";
 
 /** Rows summed in float32 before the sums go to float64: eight additions in a row to each lane, after a tree over 8 rows. */
 const STRIP: usize = 64;
+/** Columns up to which two rows are gone through together. */
+const NARROW: usize = 256;
 /** Below this mean square, squares come near the subnormal range of float32 and lose digits. */
 const TINY: f64 = 1e-30;
 
@@ -58,19 +60,26 @@ function firstShift(x: usize, rows: usize, width: usize, stride: usize, shift: u
 
 function addRows8(p: usize, width: usize, stride: usize, shift: usize, s1: usize, s2: usize): void {
   const vectors = (width & ~3) << 2;
-  const p1 = p + stride, p2 = p1 + stride, p3 = p2 + stride, p4 = p3 + stride, p5 = p4 + stride, p6 = p5 + stride, p7 = p6 + stride;
   let j: usize = 0;
   for (; j < vectors; j += 16) {
     const s = v128.load(shift + j);
-    const d0 = f32x4.sub(v128.load(p + j), s), d1 = f32x4.sub(v128.load(p1 + j), s);
-    const d2 = f32x4.sub(v128.load(p2 + j), s), d3 = f32x4.sub(v128.load(p3 + j), s);
-    const d4 = f32x4.sub(v128.load(p4 + j), s), d5 = f32x4.sub(v128.load(p5 + j), s);
-    const d6 = f32x4.sub(v128.load(p6 + j), s), d7 = f32x4.sub(v128.load(p7 + j), s);
-    v128.store(s1 + j, f32x4.add(v128.load(s1 + j), tree8(d0, d1, d2, d3, d4, d5, d6, d7)));
-    v128.store(s2 + j, f32x4.add(v128.load(s2 + j), tree8(
-      f32x4.mul(d0, d0), f32x4.mul(d1, d1), f32x4.mul(d2, d2), f32x4.mul(d3, d3),
-      f32x4.mul(d4, d4), f32x4.mul(d5, d5), f32x4.mul(d6, d6), f32x4.mul(d7, d7),
-    )));
+    let q = p + j;
+    const d0 = f32x4.sub(v128.load(q), s); q += stride;
+    const d1 = f32x4.sub(v128.load(q), s); q += stride;
+    let a = f32x4.add(d0, d1), b = f32x4.add(f32x4.mul(d0, d0), f32x4.mul(d1, d1));
+    const d2 = f32x4.sub(v128.load(q), s); q += stride;
+    const d3 = f32x4.sub(v128.load(q), s); q += stride;
+    a = f32x4.add(a, f32x4.add(d2, d3));
+    b = f32x4.add(b, f32x4.add(f32x4.mul(d2, d2), f32x4.mul(d3, d3)));
+    const d4 = f32x4.sub(v128.load(q), s); q += stride;
+    const d5 = f32x4.sub(v128.load(q), s); q += stride;
+    let e = f32x4.add(d4, d5), f = f32x4.add(f32x4.mul(d4, d4), f32x4.mul(d5, d5));
+    const d6 = f32x4.sub(v128.load(q), s); q += stride;
+    const d7 = f32x4.sub(v128.load(q), s);
+    e = f32x4.add(e, f32x4.add(d6, d7));
+    f = f32x4.add(f, f32x4.add(f32x4.mul(d6, d6), f32x4.mul(d7, d7)));
+    v128.store(s1 + j, f32x4.add(v128.load(s1 + j), f32x4.add(a, e)));
+    v128.store(s2 + j, f32x4.add(v128.load(s2 + j), f32x4.add(b, f)));
   }
   for (; j < width << 2; j += 4) {
     const s = load<f32>(shift + j);
@@ -146,148 +155,132 @@ function wideColumn(x: usize, rows: usize, stride: usize, mean: usize, m2: usize
   store<f64>(m2, squares);
 }
 
-/** y = (x - CENTRE) * SCALE + OFFSET; the constants of a column lie `plane` bytes apart from `table`. */
+/**
+ * y = (x - CENTRE) * SCALE + OFFSET; the constants of a column lie `plane` bytes apart from `table`.
+ *
+ * Two narrow rows share each load of the constants; both are read before either is written, since a load whose last 12 address
+ * bits are those of a store just made waits for it. Wide rows go one by one: each is a stream from memory and one to it.
+ */
 export function tileApply(x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize): void {
+  if (width <= NARROW) {
+    for (const two = stride << 1; rows >= 2; rows -= 2, x += two, y += two) applyRows(x, y, width, stride, table, plane, true);
+  }
+  for (; rows > 0; rows--, x += stride, y += stride) applyRows(x, y, width, 0, table, plane, false);
+}
+
+@inline function applyRows(x: usize, y: usize, width: usize, next: usize, table: usize, plane: usize, pair: bool): void {
   const vectors = (width & ~3) << 2, end = width << 2;
   const centre = table + CENTRE * plane, scale = table + SCALE * plane, offset = table + OFFSET * plane;
-  for (; rows >= 4; rows -= 4, x += stride << 2, y += stride << 2) {
-    const x1 = x + stride, x2 = x1 + stride, x3 = x2 + stride, y1 = y + stride, y2 = y1 + stride, y3 = y2 + stride;
-    for (let j: usize = 0; j < vectors; j += 16) {
-      const c = v128.load(centre + j), k = v128.load(scale + j), o = v128.load(offset + j);
-      v128.store(y + j, f32x4.add(f32x4.mul(f32x4.sub(v128.load(x + j), c), k), o));
-      v128.store(y1 + j, f32x4.add(f32x4.mul(f32x4.sub(v128.load(x1 + j), c), k), o));
-      v128.store(y2 + j, f32x4.add(f32x4.mul(f32x4.sub(v128.load(x2 + j), c), k), o));
-      v128.store(y3 + j, f32x4.add(f32x4.mul(f32x4.sub(v128.load(x3 + j), c), k), o));
-    }
-    for (let j = vectors; j < end; j += 4) {
-      const c = load<f32>(centre + j), k = load<f32>(scale + j), o = load<f32>(offset + j);
-      store<f32>(y + j, (load<f32>(x + j) - c) * k + o);
-      store<f32>(y1 + j, (load<f32>(x1 + j) - c) * k + o);
-      store<f32>(y2 + j, (load<f32>(x2 + j) - c) * k + o);
-      store<f32>(y3 + j, (load<f32>(x3 + j) - c) * k + o);
-    }
+  let j: usize = 0;
+  for (; j < vectors; j += 16) {
+    const c = v128.load(centre + j), k = v128.load(scale + j), o = v128.load(offset + j);
+    const v0 = f32x4.add(f32x4.mul(f32x4.sub(v128.load(x + j), c), k), o);
+    if (pair) v128.store(y + j + next, f32x4.add(f32x4.mul(f32x4.sub(v128.load(x + j + next), c), k), o));
+    v128.store(y + j, v0);
   }
-  for (; rows > 0; rows--, x += stride, y += stride) {
-    for (let j: usize = 0; j < vectors; j += 16) {
-      const d = f32x4.sub(v128.load(x + j), v128.load(centre + j));
-      v128.store(y + j, f32x4.add(f32x4.mul(d, v128.load(scale + j)), v128.load(offset + j)));
-    }
-    for (let j = vectors; j < end; j += 4) {
-      store<f32>(y + j, (load<f32>(x + j) - load<f32>(centre + j)) * load<f32>(scale + j) + load<f32>(offset + j));
-    }
+  for (; j < end; j += 4) {
+    const c = load<f32>(centre + j), k = load<f32>(scale + j), o = load<f32>(offset + j);
+    store<f32>(y + j, (load<f32>(x + j) - c) * k + o);
+    if (pair) store<f32>(y + j + next, (load<f32>(x + j + next) - c) * k + o);
   }
 }
 
-/** Sums of dy and dy * (x - centre) of each column, added in float64. `work` holds 2 * padded width floats. */
+/**
+ * Sums of dy and dy * (x - centre) of each column, float32 over eight rows only: terms of either sign leave a sum that is small
+ * beside them, and each addition more rounds another time.
+ */
 export function tileSums(
-  x: usize, dy: usize, rows: usize, width: usize, stride: usize, centre: usize, work: usize, sumDy: usize, sumDyX: usize,
+  x: usize, dy: usize, rows: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize,
 ): void {
-  const pad = (width + 3) & ~3, s1 = work, s2 = work + (pad << 2);
   memory.fill(sumDy, 0, width << 3);
   memory.fill(sumDyX, 0, width << 3);
-  memory.fill(s1, 0, pad << 3);
-  for (let row: usize = 0; row < rows; ) {
-    const n = min(STRIP, rows - row);
-    let left = n;
-    for (; left >= 4; left -= 4, x += stride << 2, dy += stride << 2) addProducts4(x, dy, width, stride, centre, s1, s2);
-    for (; left > 0; left--, x += stride, dy += stride) addProducts(x, dy, width, centre, s1, s2);
-    flushSums(width, s1, sumDy);
-    flushSums(width, s2, sumDyX);
-    row += n;
-  }
+  for (; rows >= 8; rows -= 8, x += stride << 3, dy += stride << 3) addProducts8(x, dy, width, stride, centre, sumDy, sumDyX);
+  for (; rows > 0; rows--, x += stride, dy += stride) addProducts(x, dy, width, centre, sumDy, sumDyX);
 }
 
-function addProducts4(x: usize, dy: usize, width: usize, stride: usize, centre: usize, s1: usize, s2: usize): void {
+/** Adds float32 lanes to four doubles. */
+@inline function addWide(p: usize, v: v128): void {
+  v128.store(p, f64x2.add(v128.load(p), low(v)));
+  v128.store(p, f64x2.add(v128.load(p, 16), high(v)), 16);
+}
+
+function addProducts8(x: usize, dy: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize): void {
   const vectors = (width & ~3) << 2;
-  const x1 = x + stride, x2 = x1 + stride, x3 = x2 + stride, dy1 = dy + stride, dy2 = dy1 + stride, dy3 = dy2 + stride;
   let j: usize = 0;
   for (; j < vectors; j += 16) {
     const c = v128.load(centre + j);
-    const g0 = v128.load(dy + j), g1 = v128.load(dy1 + j), g2 = v128.load(dy2 + j), g3 = v128.load(dy3 + j);
-    v128.store(s1 + j, f32x4.add(v128.load(s1 + j), f32x4.add(f32x4.add(g0, g1), f32x4.add(g2, g3))));
-    v128.store(s2 + j, f32x4.add(v128.load(s2 + j), f32x4.add(
-      f32x4.add(f32x4.mul(g0, f32x4.sub(v128.load(x + j), c)), f32x4.mul(g1, f32x4.sub(v128.load(x1 + j), c))),
-      f32x4.add(f32x4.mul(g2, f32x4.sub(v128.load(x2 + j), c)), f32x4.mul(g3, f32x4.sub(v128.load(x3 + j), c))),
-    )));
+    let p = x + j, q = dy + j;
+    const g0 = v128.load(q), e0 = f32x4.mul(g0, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
+    const g1 = v128.load(q), e1 = f32x4.mul(g1, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
+    const g2 = v128.load(q), e2 = f32x4.mul(g2, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
+    const g3 = v128.load(q), e3 = f32x4.mul(g3, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
+    let a = f32x4.add(f32x4.add(g0, g1), f32x4.add(g2, g3)), b = f32x4.add(f32x4.add(e0, e1), f32x4.add(e2, e3));
+    const g4 = v128.load(q), e4 = f32x4.mul(g4, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
+    const g5 = v128.load(q), e5 = f32x4.mul(g5, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
+    const g6 = v128.load(q), e6 = f32x4.mul(g6, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
+    const g7 = v128.load(q), e7 = f32x4.mul(g7, f32x4.sub(v128.load(p), c));
+    a = f32x4.add(a, f32x4.add(f32x4.add(g4, g5), f32x4.add(g6, g7)));
+    b = f32x4.add(b, f32x4.add(f32x4.add(e4, e5), f32x4.add(e6, e7)));
+    addWide(sumDy + (j << 1), a);
+    addWide(sumDyX + (j << 1), b);
   }
   for (; j < width << 2; j += 4) {
     const c = load<f32>(centre + j);
-    let a: f32 = 0, b: f32 = 0, p = x + j, q = dy + j;
-    for (let r = 0; r < 4; r++, p += stride, q += stride) {
+    let a: f64 = 0, b: f64 = 0, p = x + j, q = dy + j;
+    for (let r = 0; r < 8; r++, p += stride, q += stride) {
       const g = load<f32>(q);
-      a += g; b += g * (load<f32>(p) - c);
+      a += <f64>g; b += <f64>(g * (load<f32>(p) - c));
     }
-    store<f32>(s1 + j, load<f32>(s1 + j) + a);
-    store<f32>(s2 + j, load<f32>(s2 + j) + b);
+    store<f64>(sumDy + (j << 1), load<f64>(sumDy + (j << 1)) + a);
+    store<f64>(sumDyX + (j << 1), load<f64>(sumDyX + (j << 1)) + b);
   }
 }
 
-function addProducts(x: usize, dy: usize, width: usize, centre: usize, s1: usize, s2: usize): void {
+function addProducts(x: usize, dy: usize, width: usize, centre: usize, sumDy: usize, sumDyX: usize): void {
   const vectors = (width & ~3) << 2;
   let j: usize = 0;
   for (; j < vectors; j += 16) {
     const g = v128.load(dy + j);
-    v128.store(s1 + j, f32x4.add(v128.load(s1 + j), g));
-    v128.store(s2 + j, f32x4.add(v128.load(s2 + j), f32x4.mul(g, f32x4.sub(v128.load(x + j), v128.load(centre + j)))));
+    addWide(sumDy + (j << 1), g);
+    addWide(sumDyX + (j << 1), f32x4.mul(g, f32x4.sub(v128.load(x + j), v128.load(centre + j))));
   }
   for (; j < width << 2; j += 4) {
-    const g = load<f32>(dy + j);
-    store<f32>(s1 + j, load<f32>(s1 + j) + g);
-    store<f32>(s2 + j, load<f32>(s2 + j) + g * (load<f32>(x + j) - load<f32>(centre + j)));
+    const g = load<f32>(dy + j), e = g * (load<f32>(x + j) - load<f32>(centre + j));
+    store<f64>(sumDy + (j << 1), load<f64>(sumDy + (j << 1)) + <f64>g);
+    store<f64>(sumDyX + (j << 1), load<f64>(sumDyX + (j << 1)) + <f64>e);
   }
 }
 
-/** sum += s in float64, and s = 0. */
-function flushSums(width: usize, s: usize, sum: usize): void {
-  const zero = f32x4.splat(0);
-  let j: usize = 0;
-  for (; j + 4 <= width; j += 4) {
-    const v = v128.load(s + (j << 2)), at = sum + (j << 3);
-    v128.store(at, f64x2.add(v128.load(at), low(v)));
-    v128.store(at, f64x2.add(v128.load(at, 16), high(v)), 16);
-    v128.store(s + (j << 2), zero);
-  }
-  for (; j < width; j++) {
-    const at = sum + (j << 3);
-    store<f64>(at, load<f64>(at) + <f64>load<f32>(s + (j << 2)));
-    store<f32>(s + (j << 2), 0);
-  }
-}
-
-/** dx = (dy - DY_CENTRE) * SCALE + OFFSET - (x - CENTRE) * SLOPE */
+/** dx = (dy - DY_CENTRE) * SCALE + OFFSET - (x - CENTRE) * SLOPE, by rows as tileApply. */
 export function tileGrad(
   x: usize, dy: usize, dx: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize,
+): void {
+  if (width <= NARROW) {
+    const two = stride << 1;
+    for (; rows >= 2; rows -= 2, x += two, dy += two, dx += two) gradRows(x, dy, dx, width, stride, table, plane, true);
+  }
+  for (; rows > 0; rows--, x += stride, dy += stride, dx += stride) gradRows(x, dy, dx, width, 0, table, plane, false);
+}
+
+@inline function gradRows(
+  x: usize, dy: usize, dx: usize, width: usize, next: usize, table: usize, plane: usize, pair: bool,
 ): void {
   const vectors = (width & ~3) << 2, end = width << 2;
   const centre = table + CENTRE * plane, scale = table + SCALE * plane, offset = table + OFFSET * plane;
   const slope = table + SLOPE * plane, dyCentre = table + DY_CENTRE * plane;
-  for (; rows >= 4; rows -= 4, x += stride << 2, dy += stride << 2, dx += stride << 2) {
-    const x1 = x + stride, x2 = x1 + stride, x3 = x2 + stride, dy1 = dy + stride, dy2 = dy1 + stride, dy3 = dy2 + stride;
-    const dx1 = dx + stride, dx2 = dx1 + stride, dx3 = dx2 + stride;
-    for (let j: usize = 0; j < vectors; j += 16) {
-      const c = v128.load(centre + j), k = v128.load(scale + j), o = v128.load(offset + j);
-      const s = v128.load(slope + j), e = v128.load(dyCentre + j);
-      v128.store(dx + j, gradOf(v128.load(x + j), v128.load(dy + j), c, k, o, s, e));
-      v128.store(dx1 + j, gradOf(v128.load(x1 + j), v128.load(dy1 + j), c, k, o, s, e));
-      v128.store(dx2 + j, gradOf(v128.load(x2 + j), v128.load(dy2 + j), c, k, o, s, e));
-      v128.store(dx3 + j, gradOf(v128.load(x3 + j), v128.load(dy3 + j), c, k, o, s, e));
-    }
-    for (let r: usize = 0; r < 4 * stride; r += stride) {
-      for (let j = vectors; j < end; j += 4) {
-        const g = (load<f32>(dy + r + j) - load<f32>(dyCentre + j)) * load<f32>(scale + j) + load<f32>(offset + j);
-        store<f32>(dx + r + j, g - (load<f32>(x + r + j) - load<f32>(centre + j)) * load<f32>(slope + j));
-      }
-    }
+  let j: usize = 0;
+  for (; j < vectors; j += 16) {
+    const c = v128.load(centre + j), k = v128.load(scale + j), o = v128.load(offset + j);
+    const s = v128.load(slope + j), e = v128.load(dyCentre + j);
+    const v0 = gradOf(v128.load(x + j), v128.load(dy + j), c, k, o, s, e);
+    if (pair) v128.store(dx + j + next, gradOf(v128.load(x + j + next), v128.load(dy + j + next), c, k, o, s, e));
+    v128.store(dx + j, v0);
   }
-  for (; rows > 0; rows--, x += stride, dy += stride, dx += stride) {
-    for (let j: usize = 0; j < vectors; j += 16) {
-      v128.store(dx + j, gradOf(v128.load(x + j), v128.load(dy + j), v128.load(centre + j), v128.load(scale + j),
-        v128.load(offset + j), v128.load(slope + j), v128.load(dyCentre + j)));
-    }
-    for (let j = vectors; j < end; j += 4) {
-      const g = (load<f32>(dy + j) - load<f32>(dyCentre + j)) * load<f32>(scale + j) + load<f32>(offset + j);
-      store<f32>(dx + j, g - (load<f32>(x + j) - load<f32>(centre + j)) * load<f32>(slope + j));
-    }
+  for (; j < end; j += 4) {
+    const c = load<f32>(centre + j), k = load<f32>(scale + j), o = load<f32>(offset + j);
+    const s = load<f32>(slope + j), e = load<f32>(dyCentre + j);
+    store<f32>(dx + j, (load<f32>(dy + j) - e) * k + o - (load<f32>(x + j) - c) * s);
+    if (pair) store<f32>(dx + j + next, (load<f32>(dy + j + next) - e) * k + o - (load<f32>(x + j + next) - c) * s);
   }
 }
 
