@@ -71,9 +71,10 @@ async function compare(options: CompareOptions): Promise<number> {
     }
   }
   const tables = sizes.length > 1 ? [studyTable(runs, sizes)] : [];
+  const scaled = sizes.length > 1 ? ` times the root of batch size / ${options.batchSize}` : "";
   const notes = [
     machine,
-    `${epochs} epochs, batch size ${sizes.join(", ")}, AdamW with learning rate ${lr}, seed ${seed}`,
+    `${epochs} epochs, batch size ${sizes.join(", ")}, AdamW with learning rate ${lr}${scaled}, seed ${seed}`,
   ];
   const summary = {
     ...{ command: "compare", data, epochs, lr, seed, machine },
@@ -99,7 +100,7 @@ async function compare(options: CompareOptions): Promise<number> {
 
 /** Adam's steps are about as noisy as one over the root of the batch size; the rate goes with it. */
 const rateFor = (batchSize: number, { lr, batchSize: base }: CompareOptions): number =>
-  Math.fround(lr * Math.min(1, Math.sqrt(batchSize / base)));
+  Math.fround(lr * Math.sqrt(batchSize / base));
 
 const accuracyOf = (runs: readonly Run[], norm: NormKind, batchSize: number): RunSummary["testAccuracy"] => {
   const run = runs.find((r) => r.norm === norm && r.batchSize === batchSize);

@@ -22,10 +22,11 @@ export function addSharedOptions(command: Command): Command {
     .option("--json", "end with one line of JSON on standard output");
 }
 
-/** Sets threads and device; returns a line that tells what the command runs on. */
+/** Sets threads and device; returns a line that tells when and on what the command runs. */
 export function setUp({ threads, device }: { threads?: number; device: string }): string {
   checkDevice(device);
   if (threads !== undefined) setThreads(threads);
   const n = getThreads();
-  return `Node ${process.version} on ${process.platform} ${process.arch}, ${n} thread${n === 1 ? "" : "s"}`;
+  const now = new Date().toISOString().slice(0, 16).replace("T", " ");
+  return `${now} UTC, Node ${process.version} on ${process.platform} ${process.arch}, ${n} thread${n === 1 ? "" : "s"}`;
 }

@@ -22,7 +22,7 @@ const withLayers = () => data.runs.filter((run) => run.group === state.group && 
 const state = {
   /** @type {Set<string>} */
   hidden: new Set(),
-  log: false,
+  log: true,
   smooth: true,
   top: false,
   group: data.groups[0] ?? "",
@@ -235,7 +235,7 @@ function layerSections() {
   const run = withLayers().find((r) => r.name === state.statistics);
   if (!run) return [];
   return run.layers.map(({ layer, kind, charts }) => {
-    const heading = element("h3", {}, [`${layer} `, element("small", {}, [kind])]);
+    const heading = element("h3", {}, [`Layer ${layer || "(the whole model)"} `, element("small", {}, [kind])]);
     const drawn = charts.map(({ title, lines }) => {
       const series = lines.map((line, i) => ({
         label: line.name,
