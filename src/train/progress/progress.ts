@@ -4,9 +4,16 @@ import { checkNonNegative, readOptions } from "../../base/options.js";
 import type { Callback } from "../callback.js";
 import { barLine, type ProgressState, plainLine } from "./line.js";
 
+/** A place to write lines to: what is asked of a Node stream, without asking users for Node's types. */
+export interface TextStream {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
 export interface ProgressOptions {
   /** Where progress goes. Default: standard error, so that standard output stays free for results. */
-  readonly stream?: NodeJS.WriteStream;
+  readonly stream?: TextStream;
   /** Seconds between lines when there is no terminal. Default 10. */
   readonly everySeconds?: number;
 }
@@ -24,7 +31,7 @@ function showsUnicode(): boolean {
  * every few seconds.
  */
 export class Progress implements Callback {
-  private readonly stream: NodeJS.WriteStream;
+  private readonly stream: TextStream;
   private readonly interval: number;
   private readonly draw: ReturnType<typeof createLogUpdate> | null;
   private state: ProgressState | null = null;
