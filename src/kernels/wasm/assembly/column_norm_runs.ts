@@ -79,31 +79,58 @@ export function column_norm_run_sums(args: usize, lo: i32, hi: i32, worker: i32)
   }
 }
 
-/** y from the constants of each channel, in the order of memory: unit = part of a run. */
+/** Goes through the parts of runs in the order of memory: `at` is the byte offset into x, `constants` the place in the table. */
+@unmanaged class Cursor { part: usize; channel: usize; row: usize; at: usize; constants: usize; }
+
+@inline function startAt(a: Sheet, unit: usize, k: Cursor): void {
+  const parts = <usize>a.runBlocks, channels = <usize>a.channels, index = unit / parts;
+  k.part = unit % parts * <usize>a.blockRun;
+  k.channel = index % channels;
+  k.row = index / channels % <usize>a.rows;
+  k.at = (index * <usize>a.run + k.part) << 2;
+  k.constants = <usize>a.table + ((index / channels / <usize>a.rows * channels + k.channel) << 2);
+}
+
+@inline function step(k: Cursor, n: usize, run: usize, channels: usize, rows: usize): void {
+  k.at += n << 2;
+  k.part += n;
+  if (k.part < run) return;
+  k.part = 0;
+  k.channel++;
+  k.constants += 4;
+  if (k.channel < channels) return;
+  k.channel = 0;
+  k.row++;
+  if (k.row < rows) k.constants -= channels << 2; // the next row of the same batch entry
+  else k.row = 0;
+}
+
+/** y from the constants of each channel: unit = part of a run. */
 export function column_norm_run_apply(args: usize, lo: i32, hi: i32, worker: i32): void {
-  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, parts = <usize>a.runBlocks;
-  const blockRun = <usize>a.blockRun, perEntry = <usize>a.rows * channels, x = <usize>a.x, y = <usize>a.y;
-  const table = <usize>a.table, plane = <usize>a.tablePlane << 2;
-  for (let unit = <usize>lo; unit < <usize>hi; unit++) {
-    const index = unit / parts, part = (unit - index * parts) * blockRun, at = (index * run + part) << 2;
-    const t = table + (((index / perEntry) * channels + index % channels) << 2);
-    const n = min(blockRun, run - part);
-    runApply(x + at, y + at, n, load<f32>(t + CENTRE * plane), load<f32>(t + SCALE * plane), load<f32>(t + OFFSET * plane));
+  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, rows = <usize>a.rows;
+  const blockRun = <usize>a.blockRun, x = <usize>a.x, y = <usize>a.y, plane = <usize>a.tablePlane << 2;
+  const k = changetype<Cursor>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
+  startAt(a, lo, k);
+  for (let unit = lo; unit < hi; unit++) {
+    const n = min(blockRun, run - k.part), t = k.constants;
+    runApply(x + k.at, y + k.at, n, load<f32>(t + CENTRE * plane), load<f32>(t + SCALE * plane), load<f32>(t + OFFSET * plane));
+    step(k, n, run, channels, rows);
   }
 }
 
-/** dx from the constants of each channel, in the order of memory: unit = part of a run. */
+/** dx from the constants of each channel: unit = part of a run. */
 export function column_norm_run_dx(args: usize, lo: i32, hi: i32, worker: i32): void {
-  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, parts = <usize>a.runBlocks;
-  const blockRun = <usize>a.blockRun, perEntry = <usize>a.rows * channels, x = <usize>a.x, dy = <usize>a.dy, dx = <usize>a.y;
-  const table = <usize>a.table, plane = <usize>a.tablePlane << 2;
-  for (let unit = <usize>lo; unit < <usize>hi; unit++) {
-    const index = unit / parts, part = (unit - index * parts) * blockRun, at = (index * run + part) << 2;
-    const t = table + (((index / perEntry) * channels + index % channels) << 2);
+  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, rows = <usize>a.rows;
+  const blockRun = <usize>a.blockRun, x = <usize>a.x, dy = <usize>a.dy, dx = <usize>a.y, plane = <usize>a.tablePlane << 2;
+  const k = changetype<Cursor>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
+  startAt(a, lo, k);
+  for (let unit = lo; unit < hi; unit++) {
+    const n = min(blockRun, run - k.part), t = k.constants;
     runGrad(
-      x + at, dy + at, dx + at, min(blockRun, run - part), load<f32>(t + CENTRE * plane), load<f32>(t + SCALE * plane),
+      x + k.at, dy + k.at, dx + k.at, n, load<f32>(t + CENTRE * plane), load<f32>(t + SCALE * plane),
       load<f32>(t + OFFSET * plane), load<f32>(t + SLOPE * plane), load<f32>(t + DY_CENTRE * plane),
     );
+    step(k, n, run, channels, rows);
   }
 }
 

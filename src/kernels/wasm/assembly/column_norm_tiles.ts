@@ -18,6 +18,10 @@ import { tileApply, tileGrad, tileMoments, tileSums } from "./lib_column_tiles";
   t.last = t.block == rowBlocks - 1 && t.column + t.width == width ? 1 : 0;
 }
 
+@inline function tileUnits(a: Sheet): usize {
+  return <usize>a.batch * <usize>a.rowBlocks * ((<usize>a.width + <usize>a.blockWidth - 1) / <usize>a.blockWidth);
+}
+
 @inline function scratchOf(a: Sheet, worker: i32): usize {
   return <usize>a.scratch + <usize>worker * <usize>a.scratchStride;
 }
@@ -73,22 +77,19 @@ export function column_norm_tile_sums(args: usize, lo: i32, hi: i32, worker: i32
   }
 }
 
-/**
- * The pass before this one went through the blocks in the order of units from the last to the first (see launch); this one
- * goes the other way, so that it starts on what is still in the cache.
- */
+/** The pass after the sums takes the units the other way round: it starts on what the sums read last and the cache still holds. */
 export function column_norm_tile_apply(args: usize, lo: i32, hi: i32, worker: i32): void {
-  const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker));
+  const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker)), last = <i32>tileUnits(a) - 1;
   for (let unit = lo; unit < hi; unit++) {
-    locate(a, <usize>unit, t);
+    locate(a, <usize>(last - unit), t);
     apply(a, t, t.entry);
   }
 }
 
 export function column_norm_tile_dx(args: usize, lo: i32, hi: i32, worker: i32): void {
-  const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker));
+  const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker)), last = <i32>tileUnits(a) - 1;
   for (let unit = lo; unit < hi; unit++) {
-    locate(a, <usize>unit, t);
+    locate(a, <usize>(last - unit), t);
     grad(a, t, t.entry);
   }
 }

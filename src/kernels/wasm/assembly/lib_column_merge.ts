@@ -132,10 +132,16 @@ export function mergeSums(a: Sheet, entry: usize, slot: usize, c0: usize, c1: us
   const dyRest = <usize>a.dy + rest, xRest = <usize>a.x + rest;
   const means = <usize>a.mean, singleStats = a.singleStats != 0, groups = entry * (channels / merge);
   const out = <usize>a.sums + ((entry * channels) << 3), plane = (<usize>a.batch * channels) << 3;
+  const columns = span == 1 && width == step;
   for (let c = c0; c < c1; c++) {
     const mean = loadStat(means, groups + (merge == 1 ? c : c / merge), singleStats);
     let sumDy: f64 = 0, sumDyX: f64 = 0;
     for (let block: usize = 0, p = parts, q = products; block < blocks; block++, p += stride, q += stride) {
+      if (columns) {
+        sumDy += load<f64>(p + (c << 3));
+        sumDyX += load<f64>(q + (c << 3));
+        continue;
+      }
       for (let from = c * span; from < width; from += step) {
         sumDy += sumOf(p + (from << 3), span);
         sumDyX += sumOf(q + (from << 3), span);
