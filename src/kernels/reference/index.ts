@@ -26,4 +26,4 @@ export const reference: KernelSet = {
   ...conv,
   ...rowNorm,
   ...columnNorm,
-} as KernelSet;
+};
