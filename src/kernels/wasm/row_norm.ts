@@ -9,14 +9,13 @@ import { launch, scratchPlaces } from "../threads/pool.js";
 const UNIT = 4096;
 /** Elements of the affine a unit of the merges. */
 const MERGE_UNIT = 256;
-/** Batch entries whose products with dy are added in float32; their sums are added in float64. */
-const BLOCK = 32;
-/** Rows longer than this are worked through in tiles: two rows of x and dy would push one another out of the cache. */
+/** Batch entries a unit, at most, where sums for dWeight and dBias run over the batch. */
+const BLOCK = 64;
+/** Below this many batch entries a unit's entries are all of them, and threads share out the columns. */
+const FEW = 32;
+/** Rows longer than this are worked through in tiles, so that the sums for dWeight and dBias stay in cache. */
 const LONG_ROW = 16384;
-/** Elements a tile: its sums of float32 stay in the first-level cache. */
 const TILE = 1024;
-/** Bytes of a row's terms; see RowTerms in assembly/row_norm.ts. */
-const TERMS = 40;
 
 const ptr = (slot: Slot | null): number => slot?.ptr ?? 0;
 
@@ -36,10 +35,13 @@ export const rowNorm: Pick<KernelSet, "rowNorm" | "rowNormGrad"> = {
     const { rows, size, groups, inner } = view;
     const unit = Math.ceil(UNIT / size);
     const moments = new Storage(8 * scratchPlaces(), "float64");
+    const ones = !weight && bias && inner === 1 ? new Storage(bias.length, "float32") : null;
+    if (ones) ones.view.fill(1);
     launch("row_norm", Math.ceil(rows / unit), rows * size, [
-      ...[x.ptr, ptr(weight), ptr(bias), y.ptr, ptr(stats.mean), stats.variance.ptr, moments.ptr],
+      ...[x.ptr, ptr(weight ?? ones), ptr(bias), y.ptr, ptr(stats.mean), stats.variance.ptr, moments.ptr],
       ...[rows, size, groups, inner, eps, unit],
     ]);
+    ones?.release();
     moments.release();
   },
 
@@ -89,23 +91,24 @@ function elementGrad(
 ): void {
   const batch = rows / groups;
   const elements = groups * size;
-  const adds = out.dWeight !== null || out.dBias !== null;
-  // Few or long rows go in tiles of columns, which gives threads enough units and needs few partial sums.
-  const tiled = adds && (batch < BLOCK || size > LONG_ROW);
-  const block = tiled ? BLOCK : adds ? Math.min(BLOCK, 2 * Math.ceil(batch / 32)) : 2 * Math.ceil(UNIT / size / 2);
+  const shares = out.dWeight !== null || out.dBias !== null;
+  // Few or long rows go in tiles of columns: threads get enough units, and the blocks' sums take little memory.
+  const columns = shares && (batch < FEW || size > LONG_ROW) ? Math.min(TILE, size) : size;
+  const tiles = Math.ceil(size / columns);
+  const block = tiles > 1 ? BLOCK : Math.min(BLOCK, Math.max(Math.ceil((4 * UNIT) / size), Math.ceil(batch / 16)));
   const blocks = Math.ceil(batch / block);
-  const columns = tiled ? Math.min(TILE, size) : size;
-  const table = new Storage((TERMS / 4) * (tiled ? rows : 2 * scratchPlaces()), "float32");
-  const partial = adds ? new Storage(2 * blocks * elements, "float32") : null;
+  const sums = new Storage(2 * (tiles > 1 ? rows * tiles : scratchPlaces()), "float64");
+  const recent = shares ? new Storage(2 * columns * scratchPlaces(), "float32") : null;
+  const partial = shares ? new Storage(2 * blocks * elements, "float64") : null;
   const ones = weight ? null : new Storage(elements, "float32");
   if (ones) ones.view.fill(1);
   const args = [
-    ...[x.ptr, dy.ptr, ptr(weight ?? ones), ptr(stats.mean), stats.variance.ptr, ptr(out.dx), table.ptr, ptr(partial)],
-    ...[batch, groups, size, eps, block, columns],
+    ...[x.ptr, dy.ptr, ptr(weight ?? ones), ptr(stats.mean), stats.variance.ptr, ptr(out.dx)],
+    ...[sums.ptr, ptr(recent), ptr(partial), batch, groups, size, eps, block, columns],
   ];
   const work = 2 * rows * size;
-  if (tiled && columns < size) launch("row_norm_grad_terms", rows, work, args);
-  launch("row_norm_grad_elements", blocks * groups * Math.ceil(size / columns), work, args);
+  launch("row_norm_grad_elements", blocks * groups * tiles, work, args);
+  if (tiles > 1 && out.dx) launch("row_norm_grad_dx", rows, work, args);
   if (partial) {
     launch("row_norm_merge_elements", Math.ceil(elements / MERGE_UNIT), blocks * elements, [
       ...[partial.ptr, ptr(out.dWeight), ptr(out.dBias), blocks, elements, MERGE_UNIT],
@@ -113,5 +116,6 @@ function elementGrad(
   }
   ones?.release();
   partial?.release();
-  table.release();
+  recent?.release();
+  sums.release();
 }
