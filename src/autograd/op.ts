@@ -1,4 +1,5 @@
 import { isFloating } from "../base/dtype.js";
+import { DTypeError, describeValue } from "../base/errors.js";
 import { scope } from "../memory/scope.js";
 import { isRecording, Need, Node, noGrad } from "./graph.js";
 import { Tensor } from "./tensor.js";
@@ -46,6 +47,7 @@ export function defineOp<
   X = undefined,
 >(definition: OpDefinition<I, O, S, X>): Op<I, O, X> {
   const run = (inputs: I, options: O): { out: Tensor; extra: X } => {
+    checkTensors(definition.name, inputs);
     const { out, extra } = scope(() => {
       const made = noGrad(() => definition.forward(inputs, options));
       const node = isRecording() ? record(definition, inputs, options, made) : null;
@@ -56,6 +58,15 @@ export function defineOp<
   };
   const op = (inputs: I, options: O): Tensor => run(inputs, options).out;
   return Object.assign(op, { run });
+}
+
+function checkTensors(op: string, inputs: OpInputs): void {
+  for (const name in inputs) {
+    const value: unknown = inputs[name];
+    if (value === null || value === undefined || value instanceof Tensor) continue;
+    const got = describeValue(value);
+    throw new DTypeError({ rule: `${op} takes a tensor as ${name}`, got, fix: "Make one with tensor(data)" });
+  }
 }
 
 function record<I extends OpInputs, O, S extends OpInputs, X>(

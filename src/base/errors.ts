@@ -67,3 +67,9 @@ export class FileError extends EvenkeelError {
 export class UnsupportedKernel extends EvenkeelError {
   override readonly name = "UnsupportedKernel";
 }
+
+/** What came instead of a tensor, for an error's text. */
+export function describeValue(value: unknown): string {
+  if (Array.isArray(value)) return "an array";
+  return ArrayBuffer.isView(value) ? "a typed array" : String(value);
+}

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { normal } from "../../tests/conformance/op_harness.js";
 import { noGrad, ones, type Tensor, tensor, zeros } from "../autograd/index.js";
-import { FormatError, ShapeError, StateError } from "../base/errors.js";
+import { DTypeError, FormatError, ShapeError, StateError } from "../base/errors.js";
 import { heap } from "../memory/heap.js";
 import { scope } from "../memory/scope.js";
 import { Linear } from "./linear.js";
@@ -137,5 +137,12 @@ describe("Module", () => {
     m.dispose();
     expect(heap.stats.liveBytes).toBe(before);
     expect(() => m.forward(normal([2, 3]))).toThrow(/used until it is disposed/);
+  });
+
+  test("what is no tensor at all is refused by name, recorded or not", () => {
+    for (const x of [undefined, null, 3, [1, 2, 3], new Float32Array(3)] as never[]) {
+      expect(() => new Linear(3, 2).forward(x)).toThrow(/Linear.forward takes a tensor; got .*Make one with tensor/);
+      expect(() => noGrad(() => new Linear(3, 2).forward(x))).toThrow(DTypeError);
+    }
   });
 });

@@ -1,6 +1,6 @@
 import { backwardTo, isRecording, Need, Tensor, Vertex } from "../autograd/index.js";
 import { checkDType, type DType, isFloating, type NumberArray } from "../base/dtype.js";
-import { FormatError, StateError } from "../base/errors.js";
+import { DTypeError, describeValue, FormatError, StateError } from "../base/errors.js";
 import { formatShape, sameShape } from "../base/shape.js";
 import { disown, own, scope } from "../memory/scope.js";
 
@@ -69,9 +69,10 @@ export abstract class Module {
   }
 
   #call(body: (...args: unknown[]) => Tensor, args: unknown[]): Tensor {
-    if (depth > 0 || !isRecording()) return body.apply(this, args);
+    if (depth > 0) return body.apply(this, args);
     depth++;
     try {
+      if (!isRecording()) return body.apply(this, args);
       const first = args[0];
       // An input nobody asked a gradient for is traced all the same, so that `backward` can return its gradient.
       if (first instanceof Tensor && first.vertex.need === Need.none && isFloating(first.dtype)) {
@@ -82,6 +83,11 @@ export abstract class Module {
       const output = body.apply(this, args);
       this.#last = args[0] instanceof Tensor && output instanceof Tensor ? { input: args[0], output } : null;
       return output;
+    } catch (error) {
+      // A layer reads its input's shape without asking first; what is no tensor at all gets an answer here.
+      if (error instanceof TypeError && !(args[0] instanceof Tensor))
+        throw notATensor(this.constructor.name, args[0], error);
+      throw error;
     } finally {
       depth--;
     }
@@ -253,6 +259,15 @@ export abstract class Module {
         .map(([name, t]): [string, Tensor] => [path ? `${path}.${name}` : name, t]),
     );
   }
+}
+
+function notATensor(layer: string, got: unknown, cause: TypeError): DTypeError {
+  const complaint = {
+    rule: `${layer}.forward takes a tensor`,
+    got: describeValue(got),
+    fix: "Make one with tensor(data)",
+  };
+  return new DTypeError(complaint, { cause });
 }
 
 /** runningMean -> running_mean */
