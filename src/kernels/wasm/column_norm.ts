@@ -193,7 +193,7 @@ export const columnNorm: Pick<KernelSet, "columnNorm" | "columnNormEval" | "colu
         else call.launch("runs_grad", call.groups);
       } else {
         if (plan.tiles) {
-          call.launch("constants", call.allChannels, 8 * call.allChannels);
+          call.launch("centres", call.allChannels, 2 * call.allChannels);
           call.launch("tile_sums", call.tiles);
         } else {
           call.launch("run_sums", call.allChannels * call.blocks);

@@ -11,6 +11,9 @@ const SMALL_BLOCK = 1 << 13;
 const ENOUGH_UNITS = 16;
 /** Columns of a tile: the sums and constants of that many stay in the first-level cache. */
 const TILE_WIDTH = 1024;
+/** Where all of x stays in the cache, short pieces of rows cost nothing, and more units and fewer blocks of rows gain. */
+const TILE_WIDTH_CACHED = 256;
+const CACHED = 1 << 20;
 /** Rows narrower than this are folded, several to a row of a tile. */
 const NARROW = 64;
 
@@ -80,7 +83,7 @@ function planTiles({ batch, outer, channels, inner }: ColumnView): ColumnPlan {
   const rows = Math.floor(outer / folds);
   const width = row * folds;
   const fused = outer * row <= BLOCK && (batch >= ENOUGH_UNITS || total <= SMALL_BLOCK);
-  const blockWidth = fused ? width : Math.min(width, TILE_WIDTH);
+  const blockWidth = fused ? width : Math.min(width, total <= CACHED ? TILE_WIDTH_CACHED : TILE_WIDTH);
   const blockRows = fused ? rows : clamp(Math.ceil(blockSize(total) / blockWidth), Math.min(64, rows), rows);
   return {
     tiles: true,

@@ -1,5 +1,5 @@
 // Column normalization: what lies between the passes over the data. See lib_column_sheet.ts for the layout.
-import { GradConstants, affineGrad, mergeGroups, mergeSums, writeConstants, writeGradConstants } from "./lib_column_merge";
+import { GradConstants, affineGrad, mergeGroups, mergeSums, writeCentres, writeConstants, writeGradConstants } from "./lib_column_merge";
 import { Sheet } from "./lib_column_sheet";
 
 /** Statistics from the moments of columns and blocks: unit = batch entry x group. */
@@ -17,7 +17,17 @@ export function column_norm_constants(args: usize, lo: i32, hi: i32, worker: i32
   const a = changetype<Sheet>(args), channels = <usize>a.channels;
   for (let unit = <usize>lo, next = unit; unit < <usize>hi; unit = next) {
     const entry = unit / channels, from = unit % channels, to = min(channels, from + <usize>hi - unit);
-    writeConstants(a, entry, entry, from, to, a.dy == 0 && a.frozen != 0);
+    writeConstants(a, entry, entry, from, to, a.frozen != 0);
+    next = unit + to - from;
+  }
+}
+
+/** Where the sums of the gradient centre x: unit = batch entry x channel. */
+export function column_norm_centres(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args), channels = <usize>a.channels;
+  for (let unit = <usize>lo, next = unit; unit < <usize>hi; unit = next) {
+    const entry = unit / channels, from = unit % channels, to = min(channels, from + <usize>hi - unit);
+    writeCentres(a, entry, entry, from, to);
     next = unit + to - from;
   }
 }

@@ -1,5 +1,5 @@
 // Column normalization where the inner axis is short: SIMD lanes hold neighbouring columns.
-import { mergeGroups, mergeSums, writeConstants, writeGradConstants, GradConstants } from "./lib_column_merge";
+import { mergeGroups, mergeSums, writeCentres, writeConstants, writeGradConstants, GradConstants } from "./lib_column_merge";
 import { Sheet, entryBytes, partAddress } from "./lib_column_sheet";
 import { tileApply, tileGrad, tileMoments, tileSums } from "./lib_column_tiles";
 
@@ -114,7 +114,7 @@ export function column_norm_tiles_grad(args: usize, lo: i32, hi: i32, worker: i3
   const shared = changetype<GradConstants>(changetype<usize>(t) + 64);
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
     locate(a, unit, t);
-    writeConstants(a, unit, slot, 0, channels, false);
+    writeCentres(a, unit, slot, 0, channels);
     sums(a, t, slot);
     mergeSums(a, unit, slot, 0, channels);
     if (a.y == 0) continue;

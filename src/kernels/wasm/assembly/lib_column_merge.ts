@@ -123,6 +123,16 @@ export function writeConstants(a: Sheet, entry: usize, slot: usize, c0: usize, c
   }
 }
 
+/** CENTRE alone, for the sums of the gradient. */
+export function writeCentres(a: Sheet, entry: usize, slot: usize, c0: usize, c1: usize): void {
+  const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span, width = <usize>a.width;
+  const centres = <usize>a.table + ((CENTRE * <usize>a.tablePlane + slot * width) << 2), groups = entry * (channels / merge);
+  const means = <usize>a.mean, singleStats = a.singleStats != 0;
+  for (let c = c0; c < c1; c++) {
+    spread(centres, c, span, step, width, <f32>loadStat(means, groups + (merge == 1 ? c : c / merge), singleStats));
+  }
+}
+
 /** Sums of dy and dy * (x - mean) of the channels [c0, c1), from their columns; parts hold dy * (x - meanHi). */
 export function mergeSums(a: Sheet, entry: usize, slot: usize, c0: usize, c1: usize): void {
   const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span, width = <usize>a.width;

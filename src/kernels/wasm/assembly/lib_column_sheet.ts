@@ -53,6 +53,10 @@ export const DY_CENTRE: usize = 4;
 
 /** Fills constant `which` of the columns of a channel, `span` neighbours every `step` columns. `base` is column 0 of that constant. */
 @inline export function spread(base: usize, channel: usize, span: usize, step: usize, width: usize, value: f32): void {
+  if (span == 1 && step == width) {
+    store<f32>(base + (channel << 2), value);
+    return;
+  }
   const v = f32x4.splat(value);
   for (let from = channel * span; from < width; from += step) {
     let p = base + (from << 2);
