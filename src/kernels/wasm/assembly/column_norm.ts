@@ -1,5 +1,7 @@
 // Column normalization: what lies between the passes over the data. See lib_column_sheet.ts for the layout.
-import { GradConstants, affineGrad, mergeGroups, mergeSums, writeCentres, writeConstants, writeGradConstants } from "./lib_column_merge";
+import {
+  GradConstants, affineGrad, mergeGroups, mergeSums, writeCentres, writeConstants, writeGradConstants,
+} from "./lib_column_merge";
 import { Sheet } from "./lib_column_sheet";
 
 /** Statistics from the moments of columns and blocks: unit = batch entry x group. */

@@ -1,6 +1,8 @@
 // Column normalization where the inner axis is long: a channel is `rows` runs of contiguous floats.
 import { runApply, runGrad, runSums, Sums } from "./lib_column_runs";
-import { CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE, Sheet, entryBytes, loadOr, loadStat, partAddress } from "./lib_column_sheet";
+import {
+  CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE, Sheet, entryBytes, loadOr, loadStat, partAddress,
+} from "./lib_column_sheet";
 import { GradConstants, groupConstants, lowPart } from "./lib_column_merge";
 import { Moments, addRun } from "./lib_moments";
 
@@ -42,7 +44,8 @@ export function column_norm_runs(args: usize, lo: i32, hi: i32, worker: i32): vo
   s.block = unit % blocks;
   s.channel = unit / blocks % channels;
   s.entry = unit / blocks / channels;
-  const row = (s.block / runBlocks) * <usize>a.blockRows, part = (s.block % runBlocks) * <usize>a.blockRun, run = <usize>a.run;
+  const row = (s.block / runBlocks) * <usize>a.blockRows, part = (s.block % runBlocks) * <usize>a.blockRun,
+    run = <usize>a.run;
   s.rows = min(<usize>a.blockRows, <usize>a.rows - row);
   s.run = min(<usize>a.blockRun, run - part);
   s.at = s.entry * entryBytes(a) + (((row * channels + s.channel) * run + part) << 2);
@@ -73,13 +76,18 @@ export function column_norm_run_sums(args: usize, lo: i32, hi: i32, worker: i32)
     const centre = <f32>loadStat(<usize>a.mean, (s.entry * channels + s.channel) / <usize>a.merge, a.singleStats != 0);
     sums.dy = 0; sums.dyX = 0;
     let p = s.at;
-    for (let row: usize = 0; row < s.rows; row++, p += stride) runSums(<usize>a.x + p, <usize>a.dy + p, s.run, centre, sums);
+    for (let row: usize = 0; row < s.rows; row++, p += stride) {
+      runSums(<usize>a.x + p, <usize>a.dy + p, s.run, centre, sums);
+    }
     store<f64>(partAddress(a, 0, s.entry, s.block) + (s.channel << 3), sums.dy);
     store<f64>(partAddress(a, 1, s.entry, s.block) + (s.channel << 3), sums.dyX);
   }
 }
 
-/** Goes through the parts of runs in the order of memory: `at` is the byte offset into x, `constants` the place in the table. */
+/**
+ * Goes through the parts of runs in the order of memory: `at` is the byte offset into x, `constants` the place in the
+ * table.
+ */
 @unmanaged class Cursor { part: usize; channel: usize; row: usize; at: usize; constants: usize; }
 
 @inline function startAt(a: Sheet, unit: usize, k: Cursor): void {
@@ -113,7 +121,9 @@ export function column_norm_run_apply(args: usize, lo: i32, hi: i32, worker: i32
   startAt(a, lo, k);
   for (let unit = lo; unit < hi; unit++) {
     const n = min(blockRun, run - k.part), t = k.constants;
-    runApply(x + k.at, y + k.at, n, load<f32>(t + CENTRE * plane), load<f32>(t + SCALE * plane), load<f32>(t + OFFSET * plane));
+    runApply(
+      x + k.at, y + k.at, n, load<f32>(t + CENTRE * plane), load<f32>(t + SCALE * plane), load<f32>(t + OFFSET * plane),
+    );
     step(k, n, run, channels, rows);
   }
 }
@@ -121,7 +131,8 @@ export function column_norm_run_apply(args: usize, lo: i32, hi: i32, worker: i32
 /** dx from the constants of each channel: unit = part of a run. */
 export function column_norm_run_dx(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, rows = <usize>a.rows;
-  const blockRun = <usize>a.blockRun, x = <usize>a.x, dy = <usize>a.dy, dx = <usize>a.y, plane = <usize>a.tablePlane << 2;
+  const blockRun = <usize>a.blockRun, x = <usize>a.x, dy = <usize>a.dy, dx = <usize>a.y,
+    plane = <usize>a.tablePlane << 2;
   const k = changetype<Cursor>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
   startAt(a, lo, k);
   for (let unit = lo; unit < hi; unit++) {
@@ -139,18 +150,22 @@ export function column_norm_runs_grad(args: usize, lo: i32, hi: i32, worker: i32
   const a = changetype<Sheet>(args);
   const merge = <usize>a.merge, channels = <usize>a.channels, groups = channels / merge;
   const rows = <usize>a.rows, run = <usize>a.run, bytes = run << 2, stride = channels * bytes;
-  const weight = <usize>a.weight, means = <usize>a.mean, variances = <usize>a.variance, singleStats = a.singleStats != 0;
+  const weight = <usize>a.weight, means = <usize>a.mean, variances = <usize>a.variance,
+    singleStats = a.singleStats != 0;
   const plane = (<usize>a.batch * channels) << 3, share = 1 / a.count, perChannel = <f64>merge * share;
   const sums = changetype<Sums>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
   const shared = changetype<GradConstants>(changetype<usize>(sums) + offsetof<Sums>());
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
     const entry = unit / groups, first = (unit % groups) * merge, at = entry * entryBytes(a);
-    const mean = loadStat(means, unit, singleStats), rstd = 1 / Math.sqrt(loadStat(variances, unit, singleStats) + a.eps);
+    const mean = loadStat(means, unit, singleStats),
+      rstd = 1 / Math.sqrt(loadStat(variances, unit, singleStats) + a.eps);
     const out = <usize>a.sums + ((entry * channels) << 3);
     for (let c = first; c < first + merge; c++) {
       sums.dy = 0; sums.dyX = 0;
       let p = at + c * bytes;
-      for (let row: usize = 0; row < rows; row++, p += stride) runSums(<usize>a.x + p, <usize>a.dy + p, run, <f32>mean, sums);
+      for (let row: usize = 0; row < rows; row++, p += stride) {
+        runSums(<usize>a.x + p, <usize>a.dy + p, run, <f32>mean, sums);
+      }
       store<f64>(out + (c << 3), sums.dy);
       store<f64>(out + (c << 3) + plane, sums.dyX - lowPart(mean) * sums.dy);
     }
@@ -162,7 +177,8 @@ export function column_norm_runs_grad(args: usize, lo: i32, hi: i32, worker: i32
       let p = at + c * bytes;
       for (let row: usize = 0; row < rows; row++, p += stride) {
         runGrad(
-          <usize>a.x + p, <usize>a.dy + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset, <f32>shared.slope, centre,
+          <usize>a.x + p, <usize>a.dy + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset, <f32>shared.slope,
+          centre,
         );
       }
     }

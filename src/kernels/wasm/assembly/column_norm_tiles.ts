@@ -1,5 +1,7 @@
 // Column normalization where the inner axis is short: SIMD lanes hold neighbouring columns.
-import { mergeGroups, mergeSums, writeCentres, writeConstants, writeGradConstants, GradConstants } from "./lib_column_merge";
+import {
+  mergeGroups, mergeSums, writeCentres, writeConstants, writeGradConstants, GradConstants,
+} from "./lib_column_merge";
 import { Sheet, entryBytes, partAddress } from "./lib_column_sheet";
 import { tileApply, tileGrad, tileMoments, tileSums } from "./lib_column_tiles";
 
@@ -35,11 +37,14 @@ function moments(a: Sheet, t: Tile, slot: usize, work: usize): void {
 }
 
 function apply(a: Sheet, t: Tile, slot: usize): void {
-  const width = <usize>a.width, table = <usize>a.table + ((slot * width + t.column) << 2), plane = <usize>a.tablePlane << 2;
+  const width = <usize>a.width, table = <usize>a.table + ((slot * width + t.column) << 2),
+    plane = <usize>a.tablePlane << 2;
   tileApply(<usize>a.x + t.at, <usize>a.y + t.at, t.rows, t.width, width << 2, table, plane);
   if (!t.last || a.restWidth == 0) return;
   const rest = (t.entry + 1) * entryBytes(a) - (<usize>a.restWidth << 2);
-  tileApply(<usize>a.x + rest, <usize>a.y + rest, 1, <usize>a.restWidth, 0, <usize>a.table + ((slot * width) << 2), plane);
+  tileApply(
+    <usize>a.x + rest, <usize>a.y + rest, 1, <usize>a.restWidth, 0, <usize>a.table + ((slot * width) << 2), plane,
+  );
 }
 
 function sums(a: Sheet, t: Tile, slot: usize): void {
@@ -52,12 +57,14 @@ function sums(a: Sheet, t: Tile, slot: usize): void {
 }
 
 function grad(a: Sheet, t: Tile, slot: usize): void {
-  const width = <usize>a.width, table = <usize>a.table + ((slot * width + t.column) << 2), plane = <usize>a.tablePlane << 2;
+  const width = <usize>a.width, table = <usize>a.table + ((slot * width + t.column) << 2),
+    plane = <usize>a.tablePlane << 2;
   tileGrad(<usize>a.x + t.at, <usize>a.dy + t.at, <usize>a.y + t.at, t.rows, t.width, width << 2, table, plane);
   if (!t.last || a.restWidth == 0) return;
   const rest = (t.entry + 1) * entryBytes(a) - (<usize>a.restWidth << 2);
   tileGrad(
-    <usize>a.x + rest, <usize>a.dy + rest, <usize>a.y + rest, 1, <usize>a.restWidth, 0, <usize>a.table + ((slot * width) << 2), plane,
+    <usize>a.x + rest, <usize>a.dy + rest, <usize>a.y + rest, 1, <usize>a.restWidth, 0,
+    <usize>a.table + ((slot * width) << 2), plane,
   );
 }
 
@@ -77,7 +84,10 @@ export function column_norm_tile_sums(args: usize, lo: i32, hi: i32, worker: i32
   }
 }
 
-/** The pass after the sums takes the units the other way round: it starts on what the sums read last and the cache still holds. */
+/**
+ * The pass after the sums takes the units the other way round: it starts on what the sums read last and the cache still
+ * holds.
+ */
 export function column_norm_tile_apply(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker)), last = <i32>tileUnits(a) - 1;
   for (let unit = lo; unit < hi; unit++) {

@@ -39,7 +39,10 @@ import { sumLanes } from "./lib_moments";
   return sum + sumLanes(f64x2.add(a, b));
 }
 
-/** Statistics of the groups [g0, g1) from the moments of their columns in each block: the mean first, then squares about it. */
+/**
+ * Statistics of the groups [g0, g1) from the moments of their columns in each block: the mean first, then squares about
+ * it.
+ */
 export function mergeGroups(a: Sheet, entry: usize, slot: usize, g0: usize, g1: usize): void {
   const span = <usize>a.span, piece = <usize>a.merge * span, step = <usize>a.channels * span, width = <usize>a.width;
   const runBlocks = <usize>a.runBlocks, blocks = <usize>a.rowBlocks * runBlocks, stride = <usize>a.partStride << 3;
@@ -49,11 +52,13 @@ export function mergeGroups(a: Sheet, entry: usize, slot: usize, g0: usize, g1: 
   const runCount = a.blockRun, lastRun = a.run - runCount * (a.runBlocks - 1);
   const restWidth = <usize>a.restWidth, rest = <usize>a.x + (entry + 1) * entryBytes(a) - (restWidth << 2);
   const count = a.count;
-  const at = (entry * (<usize>a.channels / <usize>a.merge)) << 3, meanOut = <usize>a.mean + at, varianceOut = <usize>a.variance + at;
+  const at = (entry * (<usize>a.channels / <usize>a.merge)) << 3, meanOut = <usize>a.mean + at,
+    varianceOut = <usize>a.variance + at;
   let g = g0;
   if (width == step && piece == 1 && runBlocks == 1) {
     // A column is a statistic: two at a time, by the very operations of the loop below.
-    const n = f64x2.splat(rowCount * lastRun), last = f64x2.splat(lastRows * lastRun), counts = f64x2.splat(count), zero = f64x2.splat(0);
+    const n = f64x2.splat(rowCount * lastRun), last = f64x2.splat(lastRows * lastRun), counts = f64x2.splat(count),
+      zero = f64x2.splat(0);
     for (; g + 2 <= g1; g += 2) {
       let sum = zero, m2 = zero, p = means + (g << 3), q = squares + (g << 3);
       for (let block: usize = 1; block < blocks; block++, p += stride) sum = f64x2.add(sum, f64x2.mul(n, v128.load(p)));
@@ -83,11 +88,12 @@ export function mergeGroups(a: Sheet, entry: usize, slot: usize, g0: usize, g1: 
     }
     const mean = sum / count;
     let m2: f64 = 0;
-    for (let block: usize = 0, part: usize = 0, p = means, q = squares; block < blocks; block++, p += stride, q += stride) {
+    const toSquares = squares - means;
+    for (let block: usize = 0, part: usize = 0, p = means; block < blocks; block++, p += stride) {
       const n = (block + runBlocks < blocks ? rowCount : lastRows) * (part + 1 < runBlocks ? runCount : lastRun);
       part = part + 1 < runBlocks ? part + 1 : 0;
       for (let from = first; from < width; from += step) {
-        m2 += sumOf(q + (from << 3), piece) + n * squaresOf(p + (from << 3), piece, mean);
+        m2 += sumOf(p + toSquares + (from << 3), piece) + n * squaresOf(p + (from << 3), piece, mean);
       }
     }
     for (let from = first; from < restWidth; from += step) {
@@ -102,15 +108,19 @@ export function mergeGroups(a: Sheet, entry: usize, slot: usize, g0: usize, g1: 
 }
 
 /**
- * Constants of y = (x - mean) * rstd * weight + bias for the channels [c0, c1). The centred value is (x - meanHi) - meanLo; the
- * second subtraction is done here, once, as bias - meanLo * scale. That is no y = a * x + b: a float32 x that is not meanHi
- * lies at least |meanLo| from the mean, so this product is never larger than the largest |xhat * weight|, and rounds as little.
+ * Constants of y = (x - mean) * rstd * weight + bias for the channels [c0, c1). The centred value is (x - meanHi) -
+ * meanLo; the second subtraction is done here, once, as bias - meanLo * scale. That is no y = a * x + b: a float32 x
+ * that is not meanHi lies at least |meanLo| from the mean, so this product is never larger than the largest |xhat *
+ * weight|, and rounds as little.
  *
- * With `frozen` the statistics are constants of the gradient: dx = dy * SCALE, by the kernel that applies in the forward pass.
+ * With `frozen` the statistics are constants of the gradient: dx = dy * SCALE, by the kernel that applies in the
+ * forward pass.
  */
 export function writeConstants(a: Sheet, entry: usize, slot: usize, c0: usize, c1: usize, frozen: bool): void {
-  const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span, width = <usize>a.width;
-  const table = <usize>a.table + ((slot * width) << 2), plane = <usize>a.tablePlane << 2, groups = entry * (channels / merge);
+  const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span,
+    width = <usize>a.width;
+  const table = <usize>a.table + ((slot * width) << 2), plane = <usize>a.tablePlane << 2,
+    groups = entry * (channels / merge);
   const weight = <usize>a.weight, bias = <usize>a.bias, eps = a.eps;
   const means = <usize>a.mean, variances = <usize>a.variance, singleStats = a.singleStats != 0;
   for (let c = c0; c < c1; c++) {
@@ -119,14 +129,18 @@ export function writeConstants(a: Sheet, entry: usize, slot: usize, c0: usize, c
     const scale = loadOr(weight, c, 1) / Math.sqrt(loadStat(variances, stat, singleStats) + eps);
     spread(table + CENTRE * plane, c, span, step, width, <f32>mean);
     spread(table + SCALE * plane, c, span, step, width, <f32>scale);
-    spread(table + OFFSET * plane, c, span, step, width, frozen ? 0 : <f32>(loadOr(bias, c, 0) - lowPart(mean) * scale));
+    spread(
+      table + OFFSET * plane, c, span, step, width, frozen ? 0 : <f32>(loadOr(bias, c, 0) - lowPart(mean) * scale),
+    );
   }
 }
 
 /** CENTRE alone, for the sums of the gradient. */
 export function writeCentres(a: Sheet, entry: usize, slot: usize, c0: usize, c1: usize): void {
-  const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span, width = <usize>a.width;
-  const centres = <usize>a.table + ((CENTRE * <usize>a.tablePlane + slot * width) << 2), groups = entry * (channels / merge);
+  const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span,
+    width = <usize>a.width;
+  const centres = <usize>a.table + ((CENTRE * <usize>a.tablePlane + slot * width) << 2),
+    groups = entry * (channels / merge);
   const means = <usize>a.mean, singleStats = a.singleStats != 0;
   for (let c = c0; c < c1; c++) {
     spread(centres, c, span, step, width, <f32>loadStat(means, groups + (merge == 1 ? c : c / merge), singleStats));
@@ -135,7 +149,8 @@ export function writeCentres(a: Sheet, entry: usize, slot: usize, c0: usize, c1:
 
 /** Sums of dy and dy * (x - mean) of the channels [c0, c1), from their columns; parts hold dy * (x - meanHi). */
 export function mergeSums(a: Sheet, entry: usize, slot: usize, c0: usize, c1: usize): void {
-  const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span, width = <usize>a.width;
+  const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span,
+    width = <usize>a.width;
   const blocks = <usize>a.rowBlocks * <usize>a.runBlocks, stride = <usize>a.partStride << 3;
   const parts = partAddress(a, 0, slot, 0), products = partAddress(a, 1, slot, 0);
   const restWidth = <usize>a.restWidth, rest = (entry + 1) * entryBytes(a) - (restWidth << 2);
@@ -174,12 +189,13 @@ export function mergeSums(a: Sheet, entry: usize, slot: usize, c0: usize, c1: us
 @unmanaged export class GradConstants { slope: f64; shift: f64; }
 
 /**
- * Of dx = rstd * (g - mean(g) - xhat * mean(g * xhat)), g = weight * dy: `slope` = rstd^3 * mean(g * (x - mean)), and `shift` =
- * rstd * mean(g) less what meanLo adds to the term of the slope. `sums` are those of the entry, `first` is the group's first
- * channel, `share` 1 / count.
+ * Of dx = rstd * (g - mean(g) - xhat * mean(g * xhat)), g = weight * dy: `slope` = rstd^3 * mean(g * (x - mean)), and
+ * `shift` = rstd * mean(g) less what meanLo adds to the term of the slope. `sums` are those of the entry, `first` is
+ * the group's first channel, `share` 1 / count.
  */
 @inline export function groupConstants(
-  sums: usize, plane: usize, weight: usize, first: usize, merge: usize, mean: f64, rstd: f64, share: f64, out: GradConstants,
+  sums: usize, plane: usize, weight: usize, first: usize, merge: usize, mean: f64, rstd: f64, share: f64,
+  out: GradConstants,
 ): void {
   let g: f64 = 0, gx: f64 = 0;
   for (let c = first; c < first + merge; c++) {
@@ -191,15 +207,23 @@ export function mergeSums(a: Sheet, entry: usize, slot: usize, c0: usize, c1: us
   out.shift = rstd * g * share - lowPart(mean) * out.slope;
 }
 
-/** Constants of dx = (dy - DY_CENTRE) * SCALE + OFFSET - (x - CENTRE) * SLOPE for the channels of the groups [g0, g1). */
-export function writeGradConstants(a: Sheet, entry: usize, slot: usize, g0: usize, g1: usize, shared: GradConstants): void {
-  const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span, width = <usize>a.width;
+/**
+ * Constants of dx = (dy - DY_CENTRE) * SCALE + OFFSET - (x - CENTRE) * SLOPE for the channels of the groups [g0, g1).
+ */
+export function writeGradConstants(
+  a: Sheet, entry: usize, slot: usize, g0: usize, g1: usize, shared: GradConstants,
+): void {
+  const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span,
+    width = <usize>a.width;
   const table = <usize>a.table + ((slot * width) << 2), tablePlane = <usize>a.tablePlane << 2, weight = <usize>a.weight;
-  const sums = <usize>a.sums + ((entry * channels) << 3), plane = (<usize>a.batch * channels) << 3, share = 1 / a.count, eps = a.eps;
-  const means = <usize>a.mean, variances = <usize>a.variance, singleStats = a.singleStats != 0, stats = entry * (channels / merge);
+  const sums = <usize>a.sums + ((entry * channels) << 3), plane = (<usize>a.batch * channels) << 3, share = 1 / a.count,
+    eps = a.eps;
+  const means = <usize>a.mean, variances = <usize>a.variance, singleStats = a.singleStats != 0,
+    stats = entry * (channels / merge);
   const perChannel = <f64>merge * share;
   for (let g = g0; g < g1; g++) {
-    const mean = loadStat(means, stats + g, singleStats), rstd = 1 / Math.sqrt(loadStat(variances, stats + g, singleStats) + eps);
+    const mean = loadStat(means, stats + g, singleStats),
+      rstd = 1 / Math.sqrt(loadStat(variances, stats + g, singleStats) + eps);
     groupConstants(sums, plane, weight, g * merge, merge, mean, rstd, share, shared);
     for (let c = g * merge; c < (g + 1) * merge; c++) {
       // The mean of a channel's own dy is subtracted first, so that dy with a large mean loses nothing to rounding.

@@ -53,7 +53,8 @@ export function runSums(x: usize, dy: usize, n: usize, centre: f32, out: Sums): 
 export function runGrad(
   x: usize, dy: usize, dx: usize, n: usize, centre: f32, scale: f32, offset: f32, slope: f32, dyCentre: f32,
 ): void {
-  const c = f32x4.splat(centre), k = f32x4.splat(scale), o = f32x4.splat(offset), s = f32x4.splat(slope), e = f32x4.splat(dyCentre);
+  const c = f32x4.splat(centre), k = f32x4.splat(scale), o = f32x4.splat(offset), s = f32x4.splat(slope),
+    e = f32x4.splat(dyCentre);
   const end = x + (n << 2), whole = x + ((n & ~15) << 2), vectors = x + ((n & ~3) << 2);
   for (; x < whole; x += 64, dy += 64, dx += 64) {
     v128.store(dx, gradOf(v128.load(x), v128.load(dy), c, k, o, s, e));

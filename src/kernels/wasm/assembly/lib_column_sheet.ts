@@ -1,6 +1,8 @@
-// What the column-normalization kernels share: their arguments, and which columns belong to which channel and statistic.
+// What the column-normalization kernels share: their arguments, and which columns belong to which channel and
+// statistic.
 //
-// A sheet is x as [batch, rows, width columns, run]: each column is summed on its own, then columns are merged into statistics.
+// A sheet is x as [batch, rows, width columns, run]: each column is summed on its own, then columns are merged into
+// statistics.
 // - Runs (long inner axis): rows = outer, width = channels, run = inner. A column is `rows` runs of contiguous floats.
 // - Tiles (short inner axis): run = 1, and neighbouring columns lie in neighbouring SIMD lanes. Narrow rows are folded:
 //   width = fold * channels * span (span = inner), rows = floor(outer / fold). The outer % fold rows left over are the
@@ -51,7 +53,10 @@ export const DY_CENTRE: usize = 4;
   return <usize>a.parts + ((which * <usize>a.partPlane + (entry * blocks + block) * <usize>a.partStride) << 3);
 }
 
-/** Fills constant `which` of the columns of a channel, `span` neighbours every `step` columns. `base` is column 0 of that constant. */
+/**
+ * Fills one constant in the columns of a channel: `span` neighbours, again every `step` columns. `base` is the place of
+ * column 0.
+ */
 @inline export function spread(base: usize, channel: usize, span: usize, step: usize, width: usize, value: f32): void {
   if (span == 1 && step == width) {
     store<f32>(base + (channel << 2), value);

@@ -2,7 +2,10 @@
 import { CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE } from "./lib_column_sheet";
 import { tree8 } from "./lib_moments";
 
-/** Rows summed in float32 before the sums go to float64: eight additions in a row to each lane, after a tree over 8 rows. */
+/**
+ * Rows summed in float32 before the sums go to float64: eight additions in a row to each lane, after a tree over 8
+ * rows.
+ */
 const STRIP: usize = 64;
 /** Columns up to which two rows are gone through together. */
 const NARROW: usize = 256;
@@ -23,7 +26,9 @@ const TINY: f64 = 1e-30;
  * the distance between the means: whatever the order of the rows, nothing cancels, and no row is read twice.
  * `work` holds 3 * padded width floats: shift and the two sums.
  */
-export function tileMoments(x: usize, rows: usize, width: usize, stride: usize, work: usize, mean: usize, m2: usize): void {
+export function tileMoments(
+  x: usize, rows: usize, width: usize, stride: usize, work: usize, mean: usize, m2: usize,
+): void {
   const pad = (width + 3) & ~3, shift = work, s1 = work + (pad << 2), s2 = work + (pad << 3);
   firstShift(x, min<usize>(rows, 8), width, stride, shift);
   memory.fill(mean, 0, width << 3);
@@ -39,7 +44,8 @@ export function tileMoments(x: usize, rows: usize, width: usize, stride: usize, 
   }
   for (let j: usize = 0; j < width; j++) {
     const v = load<f64>(m2 + (j << 3));
-    if (!(v < Infinity && (v == 0 || v > TINY * <f64>rows))) wideColumn(x + (j << 2), rows, stride, mean + (j << 3), m2 + (j << 3));
+    if (v < Infinity && (v == 0 || v > TINY * <f64>rows)) continue;
+    wideColumn(x + (j << 2), rows, stride, mean + (j << 3), m2 + (j << 3));
   }
 }
 
@@ -108,8 +114,12 @@ function addRow(p: usize, width: usize, shift: usize, s1: usize, s2: usize): voi
   }
 }
 
-/** Merges a strip of `n` rows into the `count` rows before it (Chan), makes the new mean the shift, and clears the sums. */
-function flushMoments(count: f64, n: f64, width: usize, shift: usize, s1: usize, s2: usize, mean: usize, m2: usize): void {
+/**
+ * Merges a strip of `n` rows into the `count` rows before it (Chan), makes the new mean the shift, and clears the sums.
+ */
+function flushMoments(
+  count: f64, n: f64, width: usize, shift: usize, s1: usize, s2: usize, mean: usize, m2: usize,
+): void {
   const share = 1 / n, part = n / (count + n), cross = count * n / (count + n);
   const share2 = f64x2.splat(share), part2 = f64x2.splat(part), cross2 = f64x2.splat(cross), zero = f32x4.splat(0);
   let j: usize = 0;
@@ -158,17 +168,24 @@ function wideColumn(x: usize, rows: usize, stride: usize, mean: usize, m2: usize
 /**
  * y = (x - CENTRE) * SCALE + OFFSET; the constants of a column lie `plane` bytes apart from `table`.
  *
- * Two narrow rows share each load of the constants; both are read before either is written, since a load whose last 12 address
- * bits are those of a store just made waits for it. Wide rows go one by one: each is a stream from memory and one to it.
+ * Two narrow rows share each load of the constants; both are read before either is written, since a load whose last 12
+ * address bits are those of a store just made waits for it. Wide rows go one by one: each is a stream from memory and
+ * one to it.
  */
-export function tileApply(x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize): void {
+export function tileApply(
+  x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize,
+): void {
   if (width <= NARROW) {
-    for (const two = stride << 1; rows >= 2; rows -= 2, x += two, y += two) applyRows(x, y, width, stride, table, plane, true);
+    for (const two = stride << 1; rows >= 2; rows -= 2, x += two, y += two) {
+      applyRows(x, y, width, stride, table, plane, true);
+    }
   }
   for (; rows > 0; rows--, x += stride, y += stride) applyRows(x, y, width, 0, table, plane, false);
 }
 
-@inline function applyRows(x: usize, y: usize, width: usize, next: usize, table: usize, plane: usize, pair: bool): void {
+@inline function applyRows(
+  x: usize, y: usize, width: usize, next: usize, table: usize, plane: usize, pair: bool,
+): void {
   const vectors = (width & ~3) << 2, end = width << 2;
   const centre = table + CENTRE * plane, scale = table + SCALE * plane, offset = table + OFFSET * plane;
   let j: usize = 0;
@@ -186,15 +203,17 @@ export function tileApply(x: usize, y: usize, rows: usize, width: usize, stride:
 }
 
 /**
- * Sums of dy and dy * (x - centre) of each column, float32 over eight rows only: terms of either sign leave a sum that is small
- * beside them, and each addition more rounds another time.
+ * Sums of dy and dy * (x - centre) of each column, float32 over eight rows only: terms of either sign leave a sum that
+ * is small beside them, and each addition more rounds another time.
  */
 export function tileSums(
   x: usize, dy: usize, rows: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize,
 ): void {
   memory.fill(sumDy, 0, width << 3);
   memory.fill(sumDyX, 0, width << 3);
-  for (; rows >= 8; rows -= 8, x += stride << 3, dy += stride << 3) addProducts8(x, dy, width, stride, centre, sumDy, sumDyX);
+  for (; rows >= 8; rows -= 8, x += stride << 3, dy += stride << 3) {
+    addProducts8(x, dy, width, stride, centre, sumDy, sumDyX);
+  }
   for (; rows > 0; rows--, x += stride, dy += stride) addProducts(x, dy, width, centre, sumDy, sumDyX);
 }
 
@@ -204,7 +223,9 @@ export function tileSums(
   v128.store(p, f64x2.add(v128.load(p, 16), high(v)), 16);
 }
 
-function addProducts8(x: usize, dy: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize): void {
+function addProducts8(
+  x: usize, dy: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize,
+): void {
   const vectors = (width & ~3) << 2;
   let j: usize = 0;
   for (; j < vectors; j += 16) {
@@ -284,7 +305,9 @@ export function tileGrad(
   }
 }
 
-@inline export function gradOf(x: v128, dy: v128, centre: v128, scale: v128, offset: v128, slope: v128, dyCentre: v128): v128 {
+@inline export function gradOf(
+  x: v128, dy: v128, centre: v128, scale: v128, offset: v128, slope: v128, dyCentre: v128,
+): v128 {
   return f32x4.sub(
     f32x4.add(f32x4.mul(f32x4.sub(dy, dyCentre), scale), offset),
     f32x4.mul(f32x4.sub(x, centre), slope),
