@@ -16,6 +16,11 @@ const FEW = 32;
 /** Rows longer than this are worked through in tiles, so that the sums for dWeight and dBias stay in cache. */
 const LONG_ROW = 16384;
 const TILE = 1024;
+/** Rows whose dx comes before their shares of dWeight and dBias: many, so that reading goes on in one stream; but all in cache. */
+const TOGETHER = 32;
+const TOGETHER_BYTES = 1 << 18;
+/** Doubles of a row's terms; see RowTerms in assembly/row_norm.ts. */
+const TERMS = 4;
 
 const ptr = (slot: Slot | null): number => slot?.ptr ?? 0;
 
@@ -97,14 +102,14 @@ function elementGrad(
   const tiles = Math.ceil(size / columns);
   const block = tiles > 1 ? BLOCK : Math.min(BLOCK, Math.max(Math.ceil((4 * UNIT) / size), Math.ceil(batch / 16)));
   const blocks = Math.ceil(batch / block);
-  const sums = new Storage(2 * (tiles > 1 ? rows * tiles : scratchPlaces()), "float64");
-  const recent = shares ? new Storage(2 * columns * scratchPlaces(), "float32") : null;
+  const together = tiles > 1 ? TOGETHER : Math.max(8, Math.min(TOGETHER, Math.floor(TOGETHER_BYTES / (8 * size))));
+  const sums = new Storage(TERMS * (tiles > 1 ? rows * tiles : together * scratchPlaces()), "float64");
   const partial = shares ? new Storage(2 * blocks * elements, "float64") : null;
   const ones = weight ? null : new Storage(elements, "float32");
   if (ones) ones.view.fill(1);
   const args = [
     ...[x.ptr, dy.ptr, ptr(weight ?? ones), ptr(stats.mean), stats.variance.ptr, ptr(out.dx)],
-    ...[sums.ptr, ptr(recent), ptr(partial), batch, groups, size, eps, block, columns],
+    ...[sums.ptr, ptr(partial), batch, groups, size, eps, block, columns, together],
   ];
   const work = 2 * rows * size;
   launch("row_norm_grad_elements", blocks * groups * tiles, work, args);
@@ -116,6 +121,5 @@ function elementGrad(
   }
   ones?.release();
   partial?.release();
-  recent?.release();
   sums.release();
 }
