@@ -47,7 +47,10 @@ async function open(folder: string, isolated: boolean): Promise<Record<string, u
     `--user-data-dir=${profile}`,
     ...quiet,
   ];
-  const browser = spawn(chromium!, [...flags, "--remote-debugging-port=0", url], { stdio: "ignore" });
+  const browser = spawn(chromium!, [...flags, "--remote-debugging-port=0", url], {
+    stdio: "ignore",
+    detached: true,
+  });
   const ended = new Promise<void>((resolve) => browser.once("exit", () => resolve()));
   const late = new Promise<never>((_, reject) => {
     setTimeout(() => reject(new Error("the page reported nothing within 120 s")), 120_000).unref();
@@ -55,10 +58,11 @@ async function open(folder: string, isolated: boolean): Promise<Record<string, u
   try {
     return await Promise.race([reported, late]);
   } finally {
-    browser.kill();
+    // The whole process group: helpers of the browser outlive it for a moment and go on writing to its profile.
+    process.kill(-browser.pid!, "SIGKILL");
     await ended;
     server.close();
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 }
 
