@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -37,6 +38,17 @@ describe("the packed package in an empty project", () => {
     const first = hash(process.execPath, 1);
     expect(first).toMatch(/^[0-9a-f]{64}$/);
     expect([hash(process.execPath, 2), hash(current, 1), hash(current, 2)]).toEqual([first, first, first]);
+  });
+
+  test("without SharedArrayBuffer it runs on one thread, says so once, and gives the same bits", () => {
+    const withIt = JSON.parse(run(process.execPath, ["node_main.js"], project.folder));
+    const without = ["--import", "data:text/javascript,delete globalThis.SharedArrayBuffer"];
+    const child = spawnSync(process.execPath, [...without, "node_main.js"], { cwd: project.folder, encoding: "utf8" });
+    expect(child.status).toBe(0);
+    expect(child.stderr.match(/SharedArrayBuffer is not available here, so kernels run on one thread/g)).toHaveLength(
+      1,
+    );
+    expect(JSON.parse(child.stdout)).toEqual(withIt);
   });
 
   for (const resolution of ["nodenext", "bundler"]) {
