@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import * as checkpointedRun from "../../examples/checkpointed_run.js";
 import * as digitsByHand from "../../examples/digits_by_hand.js";
 import * as ownLayer from "../../examples/own_layer.js";
 
@@ -14,4 +15,13 @@ test("examples/own_layer.js", () => {
     gradientShape: [5, 3],
     difference: 0,
   });
+});
+
+test("examples/checkpointed_run.js ends with the same bits in one go and in two", async () => {
+  const { whole, first, rest } = await checkpointedRun.main({ log: () => {} });
+  expect(first.steps).toBe(37);
+  expect(rest.steps).toBe(whole.steps);
+  expect(rest.lossHash).toBe(whole.lossHash);
+  expect(rest.testAccuracy).toBe(whole.testAccuracy);
+  expect(whole.testAccuracy).toBeGreaterThan(0.9);
 });
