@@ -7,7 +7,7 @@ import { backward } from "./backward.js";
 import { cast } from "./ops/cast.js";
 import { binary, operand, unary } from "./ops/elementwise.js";
 import { matmul } from "./ops/matmul.js";
-import { expand, flip, narrow, pad, permute, reshape, slice, transpose } from "./ops/movement.js";
+import { concat, expand, flip, narrow, pad, permute, reshape, slice, transpose } from "./ops/movement.js";
 import { argMax, max, mean, min, prod, type ReduceOptions, sum, sumTo, variance } from "./ops/reduction.js";
 import { Tensor } from "./tensor.js";
 
@@ -77,6 +77,10 @@ const otherMethods = {
   },
   pad(this: Tensor, widths: readonly (readonly [number, number])[], value?: number): Tensor {
     return pad(this, widths, value);
+  },
+  /** This tensor and others joined along an axis. */
+  concat(this: Tensor, others: Tensor | readonly Tensor[], axis?: number): Tensor {
+    return concat([this, ...(others instanceof Tensor ? [others] : others)], axis);
   },
   flip(this: Tensor, axes: number | readonly number[]): Tensor {
     return flip(this, axes);

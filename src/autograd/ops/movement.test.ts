@@ -35,7 +35,7 @@ checkOps("movement", [
   {
     name: "one tensor twice",
     inputs: [normal([2, 3])],
-    apply: (x) => concat([x!, x!.square()], 0).square(),
+    apply: (x) => x!.concat(x!.square()).square(),
   },
   { name: "stack", inputs: [normal([4]), normal([4])], apply: (...xs) => stack(xs, -1).square() },
   { name: "cast there and back", inputs: [normal([5])], apply: (x) => x!.cast(x!.dtype).square() },
