@@ -191,6 +191,40 @@ describe("memory", () => {
     ).toBe(-size);
   });
 
+  test("a leaf that a scope disposes takes its gradient along, unless that is returned", () => {
+    const gradientOf = () => {
+      const x = leaf([1, 2]);
+      x.square().sum().backward();
+      return x;
+    };
+    expect(leftBehind(() => scope(() => void gradientOf()))).toBe(0);
+    expect(leftBehind(() => expect(() => scope(() => gradientOf().reshape([3]))).toThrow(ShapeError))).toBe(0);
+    const returned = () => {
+      const g = scope(() => gradientOf().grad!);
+      expect(g.toArray()).toEqual([2, 4]);
+      g.dispose();
+      const x = scope(() => gradientOf());
+      expect(x.grad!.toArray()).toEqual([2, 4]);
+      x.grad!.dispose();
+      x.dispose();
+    };
+    expect(leftBehind(returned)).toBe(0);
+    const inTwoScopes = () => {
+      const g = scope(() => gradientOf().grad!);
+      expect(g.toArray()).toEqual([2, 4]);
+    };
+    expect(leftBehind(() => scope(inTwoScopes))).toBe(0);
+  });
+
+  test("a graph can go back after the scope of its leaf ended with a gradient", () => {
+    const y = scope(() => {
+      const out = leaf([1, 2]).square().sum();
+      out.backward(null, { retainGraph: true });
+      return out;
+    });
+    expect(() => y.backward()).not.toThrow();
+  });
+
   test("a loss returned from a scope can go back outside it, and then holds its own bytes only", () => {
     const x = normal([2, 3, 8]);
     x.requiresGrad = true;

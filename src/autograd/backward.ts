@@ -208,7 +208,8 @@ function add(grads: Map<Vertex, Tensor>, vertex: Vertex, part: Tensor, createGra
 
 function accumulate(leaf: Vertex, grad: Tensor, createGraph: boolean): void {
   const before = leaf.grad;
-  if (!before) {
+  // A scope disposes a leaf's gradient together with the leaf; the graph may outlive both.
+  if (!before || before.disposed) {
     // A gradient that shares memory (with dy, say) gets its own, since optimizers and clipping write to it.
     leaf.grad = own(createGraph || grad.storage.exclusive ? grad.alias() : copyOf(grad));
     return;

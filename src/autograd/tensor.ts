@@ -141,6 +141,10 @@ export class Tensor implements ScopeMember {
     if (this.vertex.grad) visit(this.vertex.grad);
   }
 
+  belongings(visit: (member: ScopeMember) => void): void {
+    if (this.vertex.grad) visit(this.vertex.grad);
+  }
+
   /** A copy of the numbers, in row-major order. */
   dataSync(): NumberArray {
     return this.storage.view.slice();

@@ -7,6 +7,8 @@ export interface ScopeMember {
   dispose(): void;
   /** Everything that must live as long as this does (the graph behind a returned loss). */
   dependencies?(visit: (member: ScopeMember) => void): void;
+  /** What nobody but this owns, and what goes when it goes (a tensor's gradient). */
+  belongings?(visit: (member: ScopeMember) => void): void;
 }
 
 let current: ScopeMember[] | null = null;
@@ -50,7 +52,7 @@ export function scope<T>(body: () => T): T {
     }
   } catch (error) {
     current = outer;
-    for (const member of members) if (!member.owned) member.dispose();
+    release(members, null);
     throw error;
   }
   current = outer;
@@ -62,12 +64,17 @@ function release(members: ScopeMember[], result: unknown): void {
   // Only members of this scope are of interest: what they depend on was made earlier, so nothing older can lead back
   // to a member. A worklist, not recursion: a graph may be deeper than the call stack.
   const leaving = new Set(members);
+  const belongings: [ScopeMember, ScopeMember][] = [];
+  for (const owner of members) if (!owner.owned) owner.belongings?.((thing) => belongings.push([owner, thing]));
+  for (const [, thing] of belongings) leaving.add(thing);
   const kept: ScopeMember[] = [];
   const keep = (member: ScopeMember): void => {
     if (leaving.delete(member)) kept.push(member);
   };
   visitMembers(result, keep);
   for (let i = 0; i < kept.length; i++) kept[i]!.dependencies?.(keep);
+  // What outlives its owner, because it was returned alone, is from now on a member like any other.
+  for (const [owner, thing] of belongings) if (leaving.has(owner)) thing.owned = false;
   for (const member of leaving) if (!member.owned) member.dispose();
   if (current) for (const member of kept) if (!member.owned) current.push(member);
 }
