@@ -89,6 +89,14 @@ describe("F", () => {
     expect(bce[1]).toBe(0);
     expect(bce[2]).toBeCloseTo(Math.log(1 + Math.exp(-0.5)), 6);
     expect(F.bceWithLogitsLoss(x.neg(), t, { reduction: "none" }).dataSync()[0]).toBe(1000);
+    // A confident, right logit costs exp(-20): a difference of numbers near 20 would leave none of its digits.
+    const sure = tensor([20, -20], { requiresGrad: true });
+    const small = F.bceWithLogitsLoss(sure, tensor([1, 0]), { reduction: "none" });
+    small.sum().backward();
+    for (const v of small.dataSync()) expect(v / Math.log1p(Math.exp(-20))).toBeCloseTo(1, 6);
+    for (const [i, v] of sure.grad!.dataSync().entries()) {
+      expect(v / ((i === 0 ? -1 : 1) / (1 + Math.exp(20)))).toBeCloseTo(1, 6);
+    }
     expect(F.huberLoss(tensor([3, 0.5]), tensor([0, 0]), { reduction: "none" }).toArray()).toEqual([2.5, 0.125]);
   });
 

@@ -23,10 +23,10 @@ const defaults = {
 export function bceWithLogitsLoss(input: Tensor, target: Tensor, options?: BCEWithLogitsOptions): Tensor {
   const o = readOptions("bceWithLogitsLoss", options, defaults);
   checkPair("bceWithLogitsLoss", input, target);
-  // log s = -softplus(-x) and log(1 - s) = -x - softplus(-x): no exponential that overflows, no logarithm of 0.
-  const tail = input.neg().softplus();
-  const positive = o.posWeight ? target.mul(o.posWeight.sub(1)).add(1).mul(tail) : tail;
-  const losses = target.neg().add(1).mul(input).add(positive);
+  // -log s = softplus(-x) and -log(1 - s) = softplus(x), each by itself: no term is larger than the loss, so that the
+  // small loss and slope of a confident, right logit are not the difference of two large numbers.
+  const positive = o.posWeight ? target.mul(o.posWeight) : target;
+  const losses = positive.mul(input.neg().softplus()).add(target.neg().add(1).mul(input.softplus()));
   return reduceLoss(o.weight ? losses.mul(o.weight) : losses, checkReduction("bceWithLogitsLoss", o.reduction));
 }
 
