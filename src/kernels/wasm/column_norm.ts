@@ -7,6 +7,7 @@ import { columnNorm as reference } from "../reference/column_norm.js";
 import { launch, scratchPlaces } from "../threads/pool.js";
 import { type ColumnPlan, planApply, planOf } from "./column_plan.js";
 import { float32Only } from "./float32_only.js";
+import { affineSums, fewAffine, onlyDx } from "./norm_affine.js";
 
 interface Operands {
   readonly x: Slot;
@@ -177,6 +178,12 @@ export const columnNorm: Pick<KernelSet, "columnNorm" | "columnNormEval" | "colu
     checkTypes("columnNormGrad", stats, x, dy, weight, out.dx, out.dWeight, out.dBias);
     if (x.length === 0 || (!frozen && few(view))) {
       return reference.columnNormGrad(x, dy, weight, stats, out, view, eps, frozen);
+    }
+    if (fewAffine(view.channels, out)) {
+      const { outer, channels, inner, merge, batch } = view;
+      affineSums(x, dy, stats, out, eps, { planes: batch * outer, outer, inner, affine: channels, merge });
+      if (out.dx) columnNorm.columnNormGrad(x, dy, weight, stats, onlyDx(out), view, eps, frozen);
+      return;
     }
     const affine = out.dWeight !== null || out.dBias !== null;
     if (frozen && out.dx) {

@@ -4,6 +4,7 @@ import { Storage } from "../../memory/storage.js";
 import type { RowView } from "../../norm/views.js";
 import type { KernelSet, NormGrads, RowStats } from "../kernel_set.js";
 import { launch, scratchPlaces } from "../threads/pool.js";
+import { affineSums, fewAffine, onlyDx } from "./norm_affine.js";
 
 /** Floats a unit: small rows go together, so that taking a unit costs little beside its work. */
 const UNIT = 4096;
@@ -52,6 +53,14 @@ export const rowNorm: Pick<KernelSet, "rowNorm" | "rowNormGrad"> = {
 
   rowNormGrad(x, dy, weight, stats, out, view, eps) {
     check([x, dy, weight, out.dx, out.dWeight, out.dBias], stats, view);
+    const { rows, size, groups, inner } = view;
+    const parameters = (groups * size) / inner;
+    if (fewAffine(parameters, out)) {
+      const planes = { planes: rows / groups, outer: 1, inner, affine: parameters, merge: size / inner };
+      affineSums(x, dy, stats, out, eps, planes);
+      if (out.dx) rowNorm.rowNormGrad(x, dy, weight, stats, onlyDx(out), view, eps);
+      return;
+    }
     const affine = weight !== null || out.dWeight !== null || out.dBias !== null;
     if (affine && view.inner === 1) elementGrad(x, dy, weight, stats, out, view, eps);
     else runGrad(x, dy, weight, stats, out, affine ? view : { ...view, inner: view.size }, eps);

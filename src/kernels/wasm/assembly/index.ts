@@ -15,3 +15,4 @@ export * from "./row_norm";
 export * from "./column_norm";
 export * from "./column_norm_runs";
 export * from "./column_norm_tiles";
+export * from "./norm_affine";
