@@ -100,7 +100,7 @@ async function compare(options: CompareOptions): Promise<number> {
 
 /** Adam's steps are about as noisy as one over the root of the batch size; the rate goes with it. */
 const rateFor = (batchSize: number, { lr, batchSize: base }: CompareOptions): number =>
-  Math.fround(lr * Math.sqrt(batchSize / base));
+  lr * Math.sqrt(batchSize / base);
 
 const accuracyOf = (runs: readonly Run[], norm: NormKind, batchSize: number): RunSummary["testAccuracy"] => {
   const run = runs.find((r) => r.norm === norm && r.batchSize === batchSize);

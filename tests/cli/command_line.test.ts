@@ -156,6 +156,13 @@ describe("train", () => {
 });
 
 describe("compare", () => {
+  it("trains as train does: the same losses to the bit for the same settings", async () => {
+    const trained = await evenkeel("train", ...quick, "--norm", "group", "--json", "--out", "alone");
+    await evenkeel("compare", ...quick, "--norms", "batch,group", "--json", "--out", "compared");
+    const { runs } = JSON.parse(readFileSync(join(folder, "compared", "summary.json"), "utf8"));
+    expect(runs[1].lossHash).toBe(JSON.parse(lastLine(trained.out)).lossHash);
+  });
+
   it("trains each normalization and writes one report", async () => {
     const { code, out } = await evenkeel("compare", ...quick, "--json", "--out", "all");
     expect(code).toBe(0);
