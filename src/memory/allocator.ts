@@ -118,6 +118,15 @@ export class BlockAllocator {
     return this.size[block]! * this.alignment;
   }
 
+  /** Sizes of the blocks in use, in bytes, with how many there are of each. Walks the whole range. */
+  liveSizes(): Map<number, number> {
+    const counts = new Map<number, number>();
+    for (let block = this.last; block !== NONE; block = this.before[block]!) {
+      if (this.used[block]) counts.set(this.bytes(block), (counts.get(this.bytes(block)) ?? 0) + 1);
+    }
+    return counts;
+  }
+
   /** For tests: walks the range and says whether blocks tile it, with no two free neighbours. */
   consistent(): boolean {
     let block = this.last;

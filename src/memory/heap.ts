@@ -48,8 +48,6 @@ export class Heap {
   private f64: Float64Array;
   private i32: Int32Array;
   private peak = 0;
-  /** Says what is alive, for the text of an out-of-memory error; set by whoever knows the tensors. */
-  describeLive: () => string = () => "";
 
   constructor() {
     const { memory, shared, maximum } = reserve();
@@ -115,6 +113,15 @@ export class Heap {
     return this.f64;
   }
 
+  /** "610.0 MiB in 9 blocks (2 x 300.0 MiB, 1 x 8.0 MiB, ...)": which sizes hold the memory tells whose they are. */
+  private describeLive(): string {
+    const { liveBytes, liveBlocks } = this.stats;
+    const groups = [...this.blocks.liveSizes()].sort(([a, m], [b, n]) => b * n - a * m);
+    const told = groups.slice(0, GROUPS_TOLD).map(([size, count]) => `${count} x ${mib(size)} MiB`);
+    if (groups.length > GROUPS_TOLD) told.push("...");
+    return `${mib(liveBytes)} MiB in ${liveBlocks} blocks${told.length > 0 ? ` (${told.join(", ")})` : ""}`;
+  }
+
   private refresh(): void {
     if (this.buffer === this.memory.buffer) return;
     this.buffer = this.memory.buffer;
@@ -140,14 +147,16 @@ export class Heap {
       this.blocks.extend(pages * PAGE);
       return;
     }
-    const { liveBytes } = this.stats;
     throw new OutOfMemoryError({
       rule: `The heap holds at most ${mib(this.maximumPages * PAGE)} MiB`,
-      got: `a request for ${mib(bytes)} MiB with ${mib(liveBytes)} MiB alive${this.describeLive()}`,
+      got: `a request for ${mib(bytes)} MiB with ${this.describeLive()} alive`,
       fix: "Wrap each step in scope(() => ...), dispose what is no longer needed, or use a smaller batch",
     });
   }
 }
+
+/** How many groups of equal blocks an out-of-memory error names, those that hold most first. */
+const GROUPS_TOLD = 4;
 
 const mib = (bytes: number): string => (bytes / (1 << 20)).toFixed(1);
 
