@@ -5,16 +5,20 @@ import type { DType } from "../base/dtype.js";
  * whether it keeps running statistics, its defaults (PyTorch's) and its source. Layers read this; none restates it.
  */
 export interface NormTraits {
-  /** batch: all but the channel axis. group, instance: per sample and channels. layer: the last axes. */
-  readonly view: "batch" | "group" | "instance" | "layer";
+  /**
+   * What a statistic spans. batch: all but the channel axis. group, instance: per sample and channels. layer: the last
+   * axes. position: the channels, at each position. window: neighbours. vector: one axis, as a norm. mixed: several of
+   * these. none: there is no statistic.
+   */
+  readonly view: "batch" | "group" | "instance" | "layer" | "position" | "window" | "vector" | "mixed" | "none";
   /** Ranks of the input and how they read; absent where any rank goes. `unbatched` is the rank of a lone sample. */
   readonly ranks?: readonly number[];
   readonly layouts?: string;
   readonly unbatched?: number;
   /** False: divides by the root mean square, subtracts nothing, and has no bias. */
   readonly centred: boolean;
-  /** Shape of weight and bias. */
-  readonly affineShape: "channels" | "normalizedShape";
+  /** Shape of weight and bias; "condition": they come from a second input. */
+  readonly affineShape: "channels" | "normalizedShape" | "scalar" | "condition" | "none";
   readonly affine: boolean;
   /** null where the layer has no running statistics at all; else whether it keeps them unless told otherwise. */
   readonly trackRunningStats: boolean | null;
@@ -35,6 +39,9 @@ const batch = {
   source: "Ioffe & Szegedy 2015, arXiv:1502.03167",
 } as const;
 
+/** What most rows below share: no running statistics. */
+const still = { trackRunningStats: null, momentum: null } as const;
+
 const instance = {
   view: "instance",
   centred: true,
@@ -46,6 +53,16 @@ const instance = {
   source: "Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022",
 } as const;
 
+const group = {
+  ...still,
+  view: "group",
+  centred: true,
+  affineShape: "channels",
+  affine: true,
+  eps: 1e-5,
+  source: "Wu & He 2018, arXiv:1803.08494",
+} as const;
+
 const line = { layouts: "[N, C] or [N, C, L]" } as const;
 const plane = { layouts: "[N, C, H, W]" } as const;
 const volume = { layouts: "[N, C, D, H, W]" } as const;
@@ -55,24 +72,14 @@ export const family = {
   BatchNorm1d: { ...batch, ...line, ranks: [2, 3] },
   BatchNorm2d: { ...batch, ...plane, ranks: [4] },
   BatchNorm3d: { ...batch, ...volume, ranks: [5] },
-  GroupNorm: {
-    view: "group",
-    centred: true,
-    affineShape: "channels",
-    affine: true,
-    trackRunningStats: null,
-    eps: 1e-5,
-    momentum: null,
-    source: "Wu & He 2018, arXiv:1803.08494",
-  },
+  GroupNorm: group,
   LayerNorm: {
+    ...still,
     view: "layer",
     centred: true,
     affineShape: "normalizedShape",
     affine: true,
-    trackRunningStats: null,
     eps: 1e-5,
-    momentum: null,
     source: "Ba, Kiros & Hinton 2016, arXiv:1607.06450",
   },
   InstanceNorm1d: { ...instance, layouts: "[N, C, L], or [C, L] for one sample", ranks: [2, 3], unbatched: 2 },
@@ -84,14 +91,171 @@ export const family = {
     unbatched: 4,
   },
   RMSNorm: {
+    ...still,
     view: "layer",
     centred: false,
     affineShape: "normalizedShape",
     affine: true,
-    trackRunningStats: null,
     eps: null,
-    momentum: null,
     source: "Zhang & Sennrich 2019, arXiv:1910.07467",
+  },
+  SyncBatchNorm: { ...batch, source: "Peng et al. 2018, arXiv:1711.07240" },
+  GhostBatchNorm: { ...batch, source: "Hoffer, Hubara & Soudry 2017, arXiv:1705.08741" },
+  BatchRenorm: { ...batch, source: "Ioffe 2017, arXiv:1702.03275" },
+  VirtualBatchNorm: { ...batch, ...still, source: "Salimans et al. 2016, arXiv:1606.03498" },
+  FrozenBatchNorm: { ...batch, momentum: null, source: "Wu et al. 2019, Detectron2" },
+  MaskedBatchNorm: { ...batch, source: "Keras 3, BatchNormalization(mask)" },
+  MaskedInstanceNorm: { ...instance, source: "Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022" },
+  MaskedGroupNorm: { ...group, source: "Wu & He 2018, arXiv:1803.08494" },
+  ConditionalBatchNorm: { ...batch, affineShape: "condition", source: "de Vries et al. 2017, arXiv:1707.00683" },
+  PowerNorm: { ...batch, centred: false, source: "Shen et al. 2020, arXiv:2003.07845" },
+  LayerNorm2d: {
+    ...still,
+    view: "position",
+    layouts: "[N, C, H, W]",
+    ranks: [4],
+    centred: true,
+    affineShape: "channels",
+    affine: true,
+    eps: 1e-6,
+    source: "Liu et al. 2022, arXiv:2201.03545",
+  },
+  LocalResponseNorm: {
+    ...still,
+    view: "window",
+    centred: false,
+    affineShape: "none",
+    affine: false,
+    eps: 1,
+    source: "Krizhevsky, Sutskever & Hinton 2012",
+  },
+  MapLRN: {
+    ...still,
+    view: "window",
+    centred: false,
+    affineShape: "none",
+    affine: false,
+    eps: 1,
+    source: "Krizhevsky, Sutskever & Hinton 2012; PuzzleLib",
+  },
+  MeanVarianceNorm: {
+    ...still,
+    view: "mixed",
+    centred: true,
+    affineShape: "none",
+    affine: false,
+    eps: 1e-9,
+    source: "ONNX MeanVarianceNormalization",
+  },
+  UnitNorm: {
+    ...still,
+    view: "vector",
+    centred: false,
+    affineShape: "none",
+    affine: false,
+    eps: 1e-12,
+    source: "Keras 3, UnitNormalization",
+  },
+  ScaleNorm: {
+    ...still,
+    view: "vector",
+    centred: false,
+    affineShape: "scalar",
+    affine: true,
+    eps: 1e-5,
+    source: "Nguyen & Salazar 2019, arXiv:1910.05895",
+  },
+  FilterResponseNorm: {
+    ...still,
+    view: "instance",
+    centred: false,
+    affineShape: "channels",
+    affine: true,
+    eps: 1e-6,
+    source: "Singh & Krishnan 2019, arXiv:1911.09737",
+  },
+  TLU: {
+    ...still,
+    view: "none",
+    centred: false,
+    affineShape: "channels",
+    affine: true,
+    eps: null,
+    source: "Singh & Krishnan 2019, arXiv:1911.09737",
+  },
+  EvoNormB0: { ...batch, view: "mixed", source: "Liu et al. 2020, arXiv:2004.02967" },
+  EvoNormS0: { ...group, source: "Liu et al. 2020, arXiv:2004.02967" },
+  GRN: {
+    ...still,
+    view: "mixed",
+    centred: false,
+    affineShape: "channels",
+    affine: true,
+    eps: 1e-6,
+    source: "Woo et al. 2023, arXiv:2301.00808",
+  },
+  SwitchableNorm: { ...batch, view: "mixed", source: "Luo et al. 2018, arXiv:1806.10779" },
+  ActNorm: {
+    ...still,
+    view: "batch",
+    centred: true,
+    affineShape: "channels",
+    affine: true,
+    eps: 1e-6,
+    source: "Kingma & Dhariwal 2018, arXiv:1807.03039",
+  },
+  DyT: {
+    ...still,
+    view: "none",
+    centred: false,
+    affineShape: "normalizedShape",
+    affine: true,
+    eps: null,
+    source: "Zhu et al. 2025, arXiv:2503.10622",
+  },
+  Derf: {
+    ...still,
+    view: "none",
+    centred: false,
+    affineShape: "normalizedShape",
+    affine: true,
+    eps: null,
+    source: "arXiv:2512.10938",
+  },
+  AdaIN: {
+    ...instance,
+    ...still,
+    affineShape: "condition",
+    affine: true,
+    source: "Huang & Belongie 2017, arXiv:1703.06868",
+  },
+  SPADE: { ...batch, affineShape: "condition", source: "Park et al. 2019, arXiv:1903.07291" },
+  FiLM: {
+    ...still,
+    view: "none",
+    centred: false,
+    affineShape: "condition",
+    affine: true,
+    eps: null,
+    source: "Perez et al. 2018, arXiv:1709.07871",
+  },
+  AdaLN: {
+    ...still,
+    view: "layer",
+    centred: true,
+    affineShape: "condition",
+    affine: true,
+    eps: 1e-6,
+    source: "Peebles & Xie 2023, arXiv:2212.09748",
+  },
+  AdaLNZero: {
+    ...still,
+    view: "layer",
+    centred: true,
+    affineShape: "condition",
+    affine: true,
+    eps: 1e-6,
+    source: "Peebles & Xie 2023, arXiv:2212.09748",
   },
 } as const satisfies Record<string, NormTraits>;
 

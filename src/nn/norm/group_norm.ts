@@ -1,19 +1,17 @@
-import { checkDevice, ones, type Tensor, zeros } from "../../autograd/index.js";
+import { ones, type Tensor, zeros } from "../../autograd/index.js";
 import { groupNorm } from "../../autograd/ops/group_norm.js";
-import { checkDType, type DType } from "../../base/dtype.js";
 import { checkBoolean, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { checkChannels, checkGroups } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
 import { Module, Parameter } from "../module.js";
+import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { checkAxis } from "./running_norm.js";
 
-export interface GroupNormOptions {
+export interface GroupNormOptions extends PlacementOptions {
   readonly eps?: number;
   readonly affine?: boolean;
   /** The channel axis: 1 (default) for [N, C, ...], -1 for channels last. */
   readonly axis?: number;
-  readonly dtype?: DType;
-  readonly device?: "cpu";
 }
 
 /** Group normalization of [N, C, ...]. numGroups 1 is layer normalization over all but N; numChannels, instance. */
@@ -36,11 +34,9 @@ export class GroupNorm extends Module {
       eps: family.GroupNorm.eps as number,
       affine: family.GroupNorm.affine as boolean,
       axis: 1,
-      dtype: "float32" as DType,
-      device: "cpu" as const,
+      ...placementDefaults,
     });
-    checkDevice(o.device);
-    const dtype = checkDType(o.dtype);
+    const { dtype } = readPlacement(o);
     this.eps = checkNonNegative("GroupNorm: eps", o.eps);
     this.axis = checkAxis("GroupNorm", o.axis);
     const affine = checkBoolean("GroupNorm: affine", o.affine);

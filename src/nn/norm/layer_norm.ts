@@ -1,19 +1,17 @@
-import { checkDevice, ones, type Tensor, zeros } from "../../autograd/index.js";
+import { ones, type Tensor, zeros } from "../../autograd/index.js";
 import { layerNorm } from "../../autograd/ops/layer_norm.js";
-import { checkDType, type DType } from "../../base/dtype.js";
 import { checkBoolean, checkNonNegative, readOptions } from "../../base/options.js";
 import type { Shape } from "../../base/shape.js";
 import { checkNormalizedShape } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
 import { Module, Parameter } from "../module.js";
+import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 
-export interface LayerNormOptions {
+export interface LayerNormOptions extends PlacementOptions {
   readonly eps?: number;
   readonly elementwiseAffine?: boolean;
   /** False leaves the bias out and keeps the weight. */
   readonly bias?: boolean;
-  readonly dtype?: DType;
-  readonly device?: "cpu";
 }
 
 /** Layer normalization over the last axes, whose lengths are `normalizedShape`. */
@@ -30,11 +28,9 @@ export class LayerNorm extends Module {
       eps: family.LayerNorm.eps as number,
       elementwiseAffine: family.LayerNorm.affine as boolean,
       bias: true,
-      dtype: "float32" as DType,
-      device: "cpu" as const,
+      ...placementDefaults,
     });
-    checkDevice(o.device);
-    const dtype = checkDType(o.dtype);
+    const { dtype } = readPlacement(o);
     this.eps = checkNonNegative("LayerNorm: eps", o.eps);
     const affine = checkBoolean("LayerNorm: elementwiseAffine", o.elementwiseAffine);
     const withBias = checkBoolean("LayerNorm: bias", o.bias);

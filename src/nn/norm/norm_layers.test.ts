@@ -1,11 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { relativeError } from "../../../tests/conformance/harness.js";
-import { noGrad, randn, type Tensor, tensor, zeros } from "../../autograd/index.js";
-import { DeviceError, DTypeError, OptionError, ShapeError, StateError } from "../../base/errors.js";
+import { normContract } from "../../../tests/conformance/norm_contract.js";
+import { randn, type Tensor, tensor, zeros } from "../../autograd/index.js";
+import { OptionError, ShapeError, StateError } from "../../base/errors.js";
 import { Random } from "../../base/random.js";
-import type { Shape } from "../../base/shape.js";
-import { heap } from "../../memory/heap.js";
-import { scope } from "../../memory/scope.js";
 import type { Module } from "../module.js";
 import * as F from "./functional.js";
 import {
@@ -26,109 +24,113 @@ const random = new Random(11);
 const normal = (...shape: number[]) => randn(shape, { random });
 const values = (t: Tensor | null | undefined) => [...t!.dataSync()];
 
-type Options = Record<string, unknown>;
-interface Kind {
-  readonly name: string;
-  readonly shape: Shape;
-  readonly state: readonly string[];
-  make(options?: Options): Module;
-}
-
 const affine = ["weight", "bias"];
 const running = ["running_mean", "running_var", "num_batches_tracked"];
+const none: string[] = [];
 
-/** Every layer with an input it takes and the names of its default state. */
-const kinds: Kind[] = [
-  { name: "BatchNorm", shape: [3, 4, 5], state: [...affine, ...running], make: (o) => new BatchNorm(4, o) },
-  { name: "BatchNorm1d", shape: [5, 4], state: [...affine, ...running], make: (o) => new BatchNorm1d(4, o) },
-  { name: "BatchNorm2d", shape: [2, 4, 2, 3], state: [...affine, ...running], make: (o) => new BatchNorm2d(4, o) },
-  { name: "BatchNorm3d", shape: [2, 4, 2, 1, 3], state: [...affine, ...running], make: (o) => new BatchNorm3d(4, o) },
-  { name: "GroupNorm", shape: [2, 4, 3], state: affine, make: (o) => new GroupNorm(2, 4, o) },
-  { name: "LayerNorm", shape: [2, 3, 4], state: affine, make: (o) => new LayerNorm(4, o) },
-  { name: "InstanceNorm1d", shape: [2, 4, 3], state: [], make: (o) => new InstanceNorm1d(4, o) },
-  { name: "InstanceNorm2d", shape: [2, 4, 2, 3], state: [], make: (o) => new InstanceNorm2d(4, o) },
-  { name: "InstanceNorm3d", shape: [2, 4, 2, 1, 3], state: [], make: (o) => new InstanceNorm3d(4, o) },
-  { name: "RMSNorm", shape: [2, 3, 4], state: ["weight"], make: (o) => new RMSNorm(4, o) },
-];
+normContract({
+  name: "BatchNorm",
+  make: (o) => new BatchNorm(4, o),
+  shape: [3, 4, 5],
+  state: [...affine, ...running],
+  wrong: [3, 6, 5],
+  lone: { shape: [1, 4, 1], works: false },
+  constant: "bias",
+  spreads: [0, 2],
+  sameInEval: false,
+});
 
-describe("what every normalization layer keeps to", () => {
-  for (const { name, shape, state, make } of kinds) {
-    const x = () => randn(shape, { random });
+normContract({
+  name: "BatchNorm1d",
+  make: (o) => new BatchNorm1d(4, o),
+  shape: [5, 4],
+  state: [...affine, ...running],
+  wrong: [5, 6],
+  lone: { shape: [1, 4], works: false },
+  constant: "bias",
+  spreads: [0],
+  sameInEval: false,
+});
 
-    test(`${name}: state names are PyTorch's, and loading a state repeats the output`, () => {
-      const first = make();
-      expect(Object.keys(first.stateDict())).toEqual(state);
-      for (const p of first.parameters()) p.assign(randn(p.shape, { random }));
-      first.forward(x());
-      const second = make();
-      second.loadStateDict(first.stateDict());
-      const input = x();
-      expect(values(second.eval().forward(input))).toEqual(values(first.eval().forward(input)));
-    });
+normContract({
+  name: "BatchNorm2d",
+  make: (o) => new BatchNorm2d(4, o),
+  shape: [2, 4, 2, 3],
+  state: [...affine, ...running],
+  wrong: [2, 6, 2, 3],
+  lone: { shape: [1, 4, 1, 1], works: false },
+  constant: "bias",
+  spreads: [0, 2, 3],
+  sameInEval: false,
+});
 
-    test(`${name}: an unknown option names the nearest one`, () => {
-      expect(() => make({ epsilon: 1e-5 })).toThrow(OptionError);
-      expect(() => make({ epss: 1e-5 })).toThrow(new RegExp(`^${name} has the options eps.*Did you mean "eps"\\?`));
-    });
+normContract({
+  name: "BatchNorm3d",
+  make: (o) => new BatchNorm3d(4, o),
+  shape: [2, 4, 2, 1, 3],
+  state: [...affine, ...running],
+  wrong: [2, 6, 2, 1, 3],
+  lone: { shape: [1, 4, 1, 1, 1], works: false },
+  constant: "bias",
+  spreads: [0, 2, 3, 4],
+  sameInEval: false,
+});
 
-    test(`${name}: options out of range`, () => {
-      for (const eps of [Number.NaN, -1, "1e-5", Number.POSITIVE_INFINITY]) {
-        expect(() => make({ eps })).toThrow(new RegExp(`${name}: eps must be`));
-      }
-      expect(() => make({ dtype: "float16" })).toThrow(DTypeError);
-      expect(() => make({ device: "webgpu" })).toThrow(DeviceError);
-      const flag = name === "LayerNorm" || name === "RMSNorm" ? "elementwiseAffine" : "affine";
-      expect(() => make({ [flag]: 1 })).toThrow(new RegExp(`${name}: ${flag} must be true or false`));
-    });
+normContract({
+  name: "GroupNorm",
+  make: (o) => new GroupNorm(2, 4, o),
+  shape: [2, 4, 3],
+  state: affine,
+  wrong: [2, 6, 3],
+  lone: { shape: [1, 4], works: true },
+  constant: "bias",
+  spreads: (a, b) => a[0] === b[0] && a[1]! >> 1 === b[1]! >> 1,
+  sameInEval: true,
+});
 
-    test(`${name}: an input of another shape or type`, () => {
-      const layer = make();
-      const wrong = shape.map((d) => (d === 4 ? 6 : d));
-      expect(() => layer.forward(randn(wrong, { random }))).toThrow(ShapeError);
-      expect(() => layer.forward(zeros(shape, { dtype: "int32" }))).toThrow(DTypeError);
-      if (state.length > 0) expect(() => layer.forward(zeros(shape, { dtype: "float64" }))).toThrow(DTypeError);
-    });
+normContract({
+  name: "LayerNorm",
+  make: (o) => new LayerNorm(4, o),
+  shape: [2, 3, 4],
+  state: affine,
+  wrong: [2, 3, 6],
+  lone: { shape: [1, 4], works: true },
+  constant: "bias",
+  spreads: [2],
+  sameInEval: true,
+});
 
-    test(`${name}: float64 throughout`, () => {
-      const layer = make({ dtype: "float64" });
-      const y = layer.forward(randn(shape, { dtype: "float64", random }));
-      expect(y.dtype).toBe("float64");
-      for (const p of layer.parameters()) expect(p.dtype).toBe("float64");
-      expect(layer.backward(randn(shape, { dtype: "float64", random })).dtype).toBe("float64");
-    });
+for (const [name, make, space] of [
+  ["InstanceNorm1d", (o?: object) => new InstanceNorm1d(4, o), [3]],
+  ["InstanceNorm2d", (o?: object) => new InstanceNorm2d(4, o), [2, 3]],
+  ["InstanceNorm3d", (o?: object) => new InstanceNorm3d(4, o), [2, 1, 3]],
+] as const) {
+  normContract({
+    name,
+    make,
+    shape: [2, 4, ...space],
+    state: none,
+    wrong: [2, 6, ...space],
+    lone: { shape: [1, 4, ...space], works: true },
+    constant: "bias",
+    spreads: space.map((_, i) => 2 + i),
+    sameInEval: true,
+  });
+}
 
-    test(`${name}: backward gives the gradient to the input, and parameters add up`, () => {
-      const layer = make();
-      const [input, dy] = [x(), x()];
-      layer.forward(input);
-      const dx = layer.backward(dy);
-      expect(dx.shape).toEqual(shape);
-      const once = layer.parameters().map((p) => values(p.grad));
-      layer.forward(input);
-      layer.backward(dy);
-      for (const [i, p] of layer.parameters().entries()) {
-        expect(p.grad!.shape).toEqual(p.shape);
-        expect(values(p.grad)).toEqual(once[i]!.map((v) => 2 * v));
-      }
-    });
+normContract({
+  name: "RMSNorm",
+  make: (o) => new RMSNorm(4, o),
+  shape: [2, 3, 4],
+  state: ["weight"],
+  wrong: [2, 3, 6],
+  lone: { shape: [1, 4], works: true },
+  constant: "finite",
+  spreads: [2],
+  sameInEval: true,
+});
 
-    test(`${name}: training steps leave the heap as they found it`, () => {
-      const layer = make();
-      const step = () =>
-        scope(() => {
-          layer.zeroGrad();
-          layer.forward(x());
-          layer.backward(x());
-          noGrad(() => layer.forward(x()));
-        });
-      step();
-      const before = heap.stats.liveBytes;
-      for (let i = 0; i < 20; i++) step();
-      // Garbage of other tests may be collected meanwhile, so less is possible.
-      expect(heap.stats.liveBytes).toBeLessThanOrEqual(before);
-    });
-  }
-
+describe("construction and shapes", () => {
   test("sizes at construction", () => {
     for (const bad of [0, 2.5, -1, Number.NaN, "4"]) {
       expect(() => new BatchNorm2d(bad as number)).toThrow(/BatchNorm2d: numFeatures must be a whole number/);

@@ -1,13 +1,13 @@
-import { checkDevice, ones, type Tensor, tensor, zeros } from "../../autograd/index.js";
-import { checkDType, type DType } from "../../base/dtype.js";
+import { ones, type Tensor, tensor, zeros } from "../../autograd/index.js";
 import { OptionError } from "../../base/errors.js";
 import { checkBoolean, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { family, type NormName, type NormTraits } from "../../norm/family.js";
 import { checkMomentum, type Momentum, momentumWeight } from "../../norm/momentum.js";
 import { Module, Parameter } from "../module.js";
+import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { type Batch, isFiniteBatch, moveRunning, type Running, runningStatsMove } from "./running_stats.js";
 
-export interface RunningNormOptions {
+export interface RunningNormOptions extends PlacementOptions {
   readonly eps?: number;
   /** Weight of the new batch in running statistics; null averages all batches alike; or a schedule n -> weight. */
   readonly momentum?: Momentum;
@@ -17,8 +17,6 @@ export interface RunningNormOptions {
   readonly axis?: number;
   /** "guard" leaves a batch with NaN or Inf in its statistics out of the running ones, and counts it in skippedUpdates. */
   readonly runningStats?: "update" | "guard";
-  readonly dtype?: DType;
-  readonly device?: "cpu";
 }
 
 /** What batch and instance normalization share: weight and bias for each channel, and running statistics. */
@@ -51,11 +49,9 @@ export abstract class RunningNorm extends Module {
       trackRunningStats: traits.trackRunningStats === true,
       axis: 1,
       runningStats: "update" as "update" | "guard",
-      dtype: "float32" as DType,
-      device: "cpu" as const,
+      ...placementDefaults,
     });
-    checkDevice(o.device);
-    const dtype = checkDType(o.dtype);
+    const { dtype } = readPlacement(o);
     this.eps = checkNonNegative(`${layer}: eps`, o.eps);
     this.momentum = checkMomentum(layer, o.momentum);
     this.axis = checkAxis(layer, o.axis);

@@ -1,0 +1,44 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { format } from "node:util";
+import ts from "typescript";
+import { describe, expect, test, vi } from "vitest";
+
+/** What an example may import. */
+const modules: Record<string, () => Promise<unknown>> = {
+  evenkeel: () => import("../src/index.js"),
+  "evenkeel/data": () => import("../src/data/index.js"),
+  "evenkeel/train": () => import("../src/train/index.js"),
+};
+
+const folder = new URL("../docs/norms/", import.meta.url);
+const pages = existsSync(folder) ? readdirSync(folder).filter((f) => f.endsWith(".md")) : [];
+
+/** A block as a function body: imports become requires, so that the sources are what runs. */
+function compile(code: string): (require: (name: string) => unknown) => Promise<void> {
+  const { outputText } = ts.transpileModule(code, {
+    compilerOptions: { module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES2022 },
+  });
+  return new Function("require", `return (async () => { const exports = {}; ${outputText} })();`) as never;
+}
+
+describe.each(pages)("docs/norms/%s", (page) => {
+  const text = readFileSync(new URL(page, folder), "utf8");
+  const blocks = [...text.matchAll(/```js\n([\s\S]*?)```/g)].map((match) => match[1]!);
+
+  test.each(blocks)("prints what it says: %s", async (code) => {
+    const said = [...code.matchAll(/console\.log\(.*\); \/\/ -> (.*)/g)].map((match) => match[1]);
+    const needed = [...code.matchAll(/from "(evenkeel[^"]*)"/g)].map((match) => match[1]!);
+    const loaded = new Map<string, unknown>();
+    for (const name of needed) loaded.set(name, await modules[name]!());
+    const printed: string[] = [];
+    const log = vi.spyOn(console, "log").mockImplementation((...values) => {
+      printed.push(format(...values));
+    });
+    try {
+      await compile(code)((name) => loaded.get(name));
+    } finally {
+      log.mockRestore();
+    }
+    expect(printed).toEqual(said);
+  });
+});
