@@ -88,6 +88,25 @@ export interface KernelSet {
     eps: number,
     frozen: boolean,
   ): void;
+  /** Statistics alone. */
+  columnMoments(x: Slot, stats: Stats, view: ColumnView): void;
+  /** sums [2, batch * channels], float64: of dy, and of dy * (x - mean). */
+  columnSums(x: Slot, dy: Slot, stats: Stats, sums: Slot, view: ColumnView): void;
+  /**
+   * dx where statistics were taken from more (or fewer) values than x has: `sums` as columnSums gives them, but of all
+   * those values; `counts`, float64, how many they were for each statistic.
+   */
+  columnDx(
+    x: Slot,
+    dy: Slot,
+    weight: Slot | null,
+    stats: Stats,
+    sums: Slot,
+    counts: Slot,
+    dx: Slot,
+    view: ColumnView,
+    eps: number,
+  ): void;
   /** With stats.mean null: root mean square, no centring; stats.variance then holds the mean of squares. */
   rowNorm(x: Slot, weight: Slot | null, bias: Slot | null, y: Slot, stats: RowStats, view: RowView, eps: number): void;
   rowNormGrad(

@@ -105,12 +105,48 @@ const gradient = (v: ColumnView, frozen: boolean, wanted: Wanted): ConformanceCa
   },
 });
 
+/** The parts that a statistic over more values than x has is put together from. */
+const parts = (v: ColumnView): ConformanceCase => ({
+  name: `columnMoments, columnSums, columnDx ${nameOf(v)}`,
+  tolerance: 1e-6,
+  run: (kernels, make) => {
+    const { x, dy, weight } = inputs(make, v);
+    const own = stats(make, v);
+    kernels.columnMoments(x, own, v);
+    const length = own.mean.length;
+    // Others have moved the mean and the variance; their sums come on top, and they count.
+    const mean = make.from(
+      own.mean.view.map((m) => m + 0.25),
+      "float64",
+    );
+    const variance = make.from(
+      own.variance.view.map((e) => 0.5 * e + 1),
+      "float64",
+    );
+    const sums = make.empty(2 * v.batch * v.channels, "float64");
+    kernels.columnSums(x, dy, { mean, variance }, sums, v);
+    const others = make.normal(sums.length, 0, Math.sqrt(v.outer * v.inner));
+    const total = make.from(
+      sums.view.map((e, i) => e + others.view[i]!),
+      "float64",
+    );
+    const counts = make.from(
+      Float64Array.from({ length }, (_, i) => v.outer * v.inner * v.merge + 1 + i),
+      "float64",
+    );
+    const dx = make.empty(x.length);
+    kernels.columnDx(x, dy, weight, { mean, variance }, total, counts, dx, v, 1e-5);
+    return [own.mean, own.variance, sums, dx];
+  },
+});
+
 conformance("column norm", [
   ...views.flatMap((v, i) => [
     forward(v, i % 3 !== 0),
     evaluation(v, i % 2 === 0),
     gradient(v, false, "all"),
     gradient(v, true, "all"),
+    parts(v),
   ]),
   ...[view(1, 300, 70, 7), view(2, 6000, 12, 1, 4), view(1, 9, 33, 130), view(1, 40, 3, 1000)].flatMap((v) =>
     (["dx", "affine", "dBias"] as const).flatMap((wanted) => [gradient(v, false, wanted), gradient(v, true, wanted)]),

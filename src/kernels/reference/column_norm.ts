@@ -23,10 +23,18 @@ const viewOf = (slot: Slot | null): NumberArray | null => (slot ? heap.view(slot
 const rootsOf = (variance: NumberArray, eps: number): Float64Array =>
   Float64Array.from(variance, (v) => 1 / Math.sqrt(v + eps));
 
-type Kernels = Pick<KernelSet, "columnNorm" | "columnNormEval" | "columnNormGrad" | "updateRunning">;
+type Kernels = Pick<
+  KernelSet,
+  "columnNorm" | "columnNormEval" | "columnNormGrad" | "columnMoments" | "columnSums" | "columnDx" | "updateRunning"
+>;
 
 export const columnNorm: Kernels = {
   columnNorm(x, weight, bias, y, stats, view, eps) {
+    columnNorm.columnMoments(x, stats, view);
+    columnNorm.columnNormEval(x, weight, bias, y, stats, view, eps);
+  },
+
+  columnMoments(x, stats, view) {
     const xs = heap.view(x);
     const mean = heap.view(stats.mean);
     const variance = heap.view(stats.variance);
@@ -50,7 +58,6 @@ export const columnNorm: Kernels = {
       mean[s] = means[s]! + rest;
       variance[s] = Math.max(0, squares[s]! / count - rest * rest);
     }
-    columnNorm.columnNormEval(x, weight, bias, y, stats, view, eps);
   },
 
   columnNormEval(x, weight, bias, y, stats, view, eps) {
@@ -93,6 +100,46 @@ export const columnNorm: Kernels = {
       const xhat = (xs[i]! - mean[stat]!) * rstd[stat]!;
       const g = (ws ? ws[c]! : 1) * dys[i]!;
       dx[i] = rstd[stat]! * (frozen ? g : g - sumG[stat]! / count - xhat * (sumGX[stat]! / count));
+    });
+  },
+
+  columnSums(x, dy, stats, sums, view) {
+    const xs = heap.view(x);
+    const dys = heap.view(dy);
+    const mean = heap.view(stats.mean);
+    const to = heap.view(sums).fill(0);
+    const { channels, merge } = view;
+    const plane = view.batch * channels;
+    eachElement(view, (i, c, stat) => {
+      const at = Math.floor((stat * merge) / channels) * channels + c;
+      to[at]! += dys[i]!;
+      to[plane + at]! += dys[i]! * (xs[i]! - mean[stat]!);
+    });
+  },
+
+  columnDx(x, dy, weight, stats, sums, counts, dx, view, eps) {
+    const xs = heap.view(x);
+    const dys = heap.view(dy);
+    const ws = viewOf(weight);
+    const to = heap.view(dx);
+    const mean = heap.view(stats.mean);
+    const rstd = rootsOf(heap.view(stats.variance), eps);
+    const given = heap.view(sums);
+    const count = heap.view(counts);
+    const { channels, merge } = view;
+    const plane = view.batch * channels;
+    const sumG = new Float64Array(mean.length); // of g = weight * dy, and of g * xhat
+    const sumGX = new Float64Array(mean.length);
+    for (let at = 0; at < plane; at++) {
+      const stat = Math.floor(at / merge);
+      const w = ws ? ws[at % channels]! : 1;
+      sumG[stat]! += w * given[at]!;
+      sumGX[stat]! += w * given[plane + at]! * rstd[stat]!;
+    }
+    eachElement(view, (i, c, stat) => {
+      const xhat = (xs[i]! - mean[stat]!) * rstd[stat]!;
+      const g = (ws ? ws[c]! : 1) * dys[i]!;
+      to[i] = rstd[stat]! * (g - sumG[stat]! / count[stat]! - xhat * (sumGX[stat]! / count[stat]!));
     });
   },
 

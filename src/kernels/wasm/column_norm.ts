@@ -20,6 +20,9 @@ interface Operands {
   readonly eps: number;
   readonly out?: NormGrads;
   readonly frozen?: boolean;
+  /** Where sums go, or come from; scratch memory unless given. */
+  readonly sums?: Slot;
+  readonly counts?: Slot;
 }
 
 /** One call: the argument block (class Sheet in assembly/lib_column_sheet.ts) and the scratch memory behind it. */
@@ -43,7 +46,7 @@ class Call {
     const partStride = Math.ceil(plan.width / 16) * 16 + 8;
     const partPlane = needsParts ? slots * plan.rowBlocks * plan.runBlocks * partStride : 0;
     const tablePlane = needsParts || o.frozen ? Math.ceil((slots * plan.width + 16) / 16) * 16 : 0;
-    const sumsPlane = o.dy ? batch * channels : 0;
+    const sumsPlane = o.dy && !o.sums ? batch * channels : 0;
     const scratchBytes = Math.ceil((64 + 12 * (plan.blockWidth + 4)) / 64) * 64;
     const sizes = [2 * partPlane, (tablePlane * 5) / 2, 2 * sumsPlane, (threads * scratchBytes) / 8];
     const places: number[] = [];
@@ -68,8 +71,8 @@ class Call {
       ...[plan.rows, plan.width, plan.run, plan.span, plan.restWidth],
       ...[plan.blockRows, plan.rowBlocks, plan.blockRun, plan.runBlocks, plan.blockWidth],
       ...[parts, partStride, partPlane, table, tablePlane],
-      ...[sums, ptr(o.out?.dWeight), ptr(o.out?.dBias), o.frozen ? 1 : 0],
-      ...[scratch, scratchBytes],
+      ...[o.sums?.ptr ?? sums, ptr(o.out?.dWeight), ptr(o.out?.dBias), o.frozen ? 1 : 0],
+      ...[scratch, scratchBytes, ptr(o.counts)],
     ];
   }
 
@@ -97,6 +100,29 @@ class Call {
 
   launch(kernel: string, units: number, work = this.elements): void {
     launch(`column_norm_${kernel}`, units, work, this.args);
+  }
+
+  /** Moments of columns and blocks, and the statistics from them. */
+  moments(): void {
+    if (this.plan.tiles) this.launch("tile_moments", this.tiles);
+    else this.launch("run_moments", this.allChannels * this.blocks);
+    this.launch("merge", this.groups, mergeWork(this));
+  }
+
+  /** Sums of columns and blocks, and of channels from them; with a place for dx its constants too. */
+  addUp(): void {
+    if (this.plan.tiles) {
+      this.launch("centres", this.allChannels, 2 * this.allChannels);
+      this.launch("tile_sums", this.tiles);
+    } else {
+      this.launch("run_sums", this.allChannels * this.blocks);
+    }
+    this.launch("merge_sums", this.groups, mergeWork(this));
+  }
+
+  dx(): void {
+    if (this.plan.tiles) this.launch("tile_dx", this.tiles);
+    else this.launch("run_dx", this.runs);
   }
 
   /** A pass from what lies in x to what lies in y with the constants of each channel. */
@@ -139,7 +165,26 @@ const mergeWork = ({ view, plan, blocks }: Call): number => 4 * view.batch * pla
  */
 const few = ({ outer, merge, inner }: ColumnView): boolean => outer * merge * inner < 4;
 
-export const columnNorm: Pick<KernelSet, "columnNorm" | "columnNormEval" | "columnNormGrad"> = {
+/** The plan of a call that does part of the work only: nothing of it can be fused. */
+const partOf = (view: ColumnView): ColumnPlan => ({ ...planOf(view), fused: false });
+
+function float64Only(kernel: string, ...slots: Slot[]): void {
+  const other = slots.find((slot) => slot.dtype !== "float64");
+  if (other) {
+    throw new UnsupportedKernel({
+      rule: `${kernel} has a WASM kernel for statistics, sums and counts in float64 only`,
+      got: other.dtype,
+      fix: "The reference kernel takes it",
+    });
+  }
+}
+
+type Kernels = Pick<
+  KernelSet,
+  "columnNorm" | "columnNormEval" | "columnNormGrad" | "columnMoments" | "columnSums" | "columnDx"
+>;
+
+export const columnNorm: Kernels = {
   columnNorm(x, weight, bias, y, stats, view, eps) {
     checkTypes("columnNorm", stats, x, y, weight, bias);
     if (stats.mean.dtype !== "float64") {
@@ -157,9 +202,7 @@ export const columnNorm: Pick<KernelSet, "columnNorm" | "columnNormEval" | "colu
         else call.launch("runs", call.groups);
         return;
       }
-      if (plan.tiles) call.launch("tile_moments", call.tiles);
-      else call.launch("run_moments", call.allChannels * call.blocks);
-      call.launch("merge", call.groups, mergeWork(call));
+      call.moments();
       call.launch("constants", call.allChannels, 8 * call.allChannels);
       call.apply();
     });
@@ -199,19 +242,35 @@ export const columnNorm: Pick<KernelSet, "columnNorm" | "columnNormEval" | "colu
         if (plan.tiles) call.launch("tiles_grad", view.batch);
         else call.launch("runs_grad", call.groups);
       } else {
-        if (plan.tiles) {
-          call.launch("centres", call.allChannels, 2 * call.allChannels);
-          call.launch("tile_sums", call.tiles);
-        } else {
-          call.launch("run_sums", call.allChannels * call.blocks);
-        }
-        call.launch("merge_sums", call.groups, mergeWork(call));
-        if (out.dx && !frozen) {
-          if (plan.tiles) call.launch("tile_dx", call.tiles);
-          else call.launch("run_dx", call.runs);
-        }
+        call.addUp();
+        if (out.dx && !frozen) call.dx();
       }
       if (affine) call.launch("affine_grad", view.channels, 4 * call.allChannels);
+    });
+  },
+
+  columnMoments(x, stats, view) {
+    checkTypes("columnMoments", stats, x);
+    float64Only("columnMoments", stats.mean);
+    if (x.length === 0 || few(view)) return reference.columnMoments(x, stats, view);
+    run(view, partOf(view), { x, y: null, weight: null, stats, eps: 0 }, (call) => call.moments());
+  },
+
+  columnSums(x, dy, stats, sums, view) {
+    checkTypes("columnSums", stats, x, dy);
+    float64Only("columnSums", stats.mean, sums);
+    if (x.length === 0) return reference.columnSums(x, dy, stats, sums, view);
+    run(view, partOf(view), { x, dy, y: null, weight: null, stats, eps: 0, sums }, (call) => call.addUp());
+  },
+
+  columnDx(x, dy, weight, stats, sums, counts, dx, view, eps) {
+    checkTypes("columnDx", stats, x, dy, weight, dx);
+    float64Only("columnDx", stats.mean, sums, counts);
+    if (x.length === 0) return;
+    if (few(view)) return reference.columnDx(x, dy, weight, stats, sums, counts, dx, view, eps);
+    run(view, partOf(view), { x, dy, y: dx, weight, stats, eps, sums, counts }, (call) => {
+      call.launch("grad_constants", call.groups, 8 * call.allChannels);
+      call.dx();
     });
   },
 };

@@ -46,6 +46,17 @@ export function column_norm_merge_sums(args: usize, lo: i32, hi: i32, worker: i3
   }
 }
 
+/** Constants of dx from sums and counts that are given: unit = batch entry x group. */
+export function column_norm_grad_constants(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const a = changetype<Sheet>(args), groups = <usize>a.channels / <usize>a.merge;
+  const shared = changetype<GradConstants>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
+  for (let unit = <usize>lo, next = unit; unit < <usize>hi; unit = next) {
+    const entry = unit / groups, from = unit % groups, to = min(groups, from + <usize>hi - unit);
+    writeGradConstants(a, entry, entry, from, to, shared);
+    next = unit + to - from;
+  }
+}
+
 /** dWeight and dBias: unit = channel. */
 export function column_norm_affine_grad(args: usize, lo: i32, hi: i32, worker: i32): void {
   affineGrad(changetype<Sheet>(args), lo, hi);

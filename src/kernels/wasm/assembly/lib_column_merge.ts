@@ -216,12 +216,12 @@ export function writeGradConstants(
   const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span,
     width = <usize>a.width;
   const table = <usize>a.table + ((slot * width) << 2), tablePlane = <usize>a.tablePlane << 2, weight = <usize>a.weight;
-  const sums = <usize>a.sums + ((entry * channels) << 3), plane = (<usize>a.batch * channels) << 3, share = 1 / a.count,
-    eps = a.eps;
+  const sums = <usize>a.sums + ((entry * channels) << 3), plane = (<usize>a.batch * channels) << 3, eps = a.eps;
+  const counts = <usize>a.counts, own = a.count;
   const means = <usize>a.mean, variances = <usize>a.variance, singleStats = a.singleStats != 0,
     stats = entry * (channels / merge);
-  const perChannel = <f64>merge * share;
   for (let g = g0; g < g1; g++) {
+    const share = 1 / (counts ? load<f64>(counts + ((stats + g) << 3)) : own), perChannel = <f64>merge * share;
     const mean = loadStat(means, stats + g, singleStats),
       rstd = 1 / Math.sqrt(loadStat(variances, stats + g, singleStats) + eps);
     groupConstants(sums, plane, weight, g * merge, merge, mean, rstd, share, shared);

@@ -23,6 +23,8 @@
   sums: f64; dWeight: f64; dBias: f64; frozen: f64;
   /** Memory of one thread: `scratchStride` bytes for each. */
   scratch: f64; scratchStride: f64;
+  /** How many values each statistic was taken from, float64; 0: `count`, as many as x has. */
+  counts: f64;
 }
 
 /** Order of the constants in the table: y = (x - CENTRE) * SCALE + OFFSET. */
