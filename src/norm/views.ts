@@ -53,6 +53,14 @@ export function batchView(shape: Shape, axis = 1): ColumnCase {
  * Channels that follow the batch axis at once make rows of memory; channels further back make columns.
  */
 export function groupView(shape: Shape, groups: number, axis = 1): NormCase {
+  const columns = groupColumns(shape, groups, axis);
+  if (normalizeAxis(axis, shape.length, "The channel axis") > 1) return columns;
+  const { batch, channels, inner, merge } = columns.view;
+  return { kernel: "row", view: { rows: (batch * channels) / merge, size: merge * inner, groups, inner } };
+}
+
+/** The same statistics as columns wherever the channels lie, for what is done on columns only. */
+export function groupColumns(shape: Shape, groups: number, axis = 1): ColumnCase {
   const a = channelAxisBehindBatch(shape, axis);
   const channels = shape[a]!;
   if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) {
@@ -62,10 +70,7 @@ export function groupView(shape: Shape, groups: number, axis = 1): NormCase {
       ...(groups >= 1 && channels > 0 ? { fix: `These divide ${channels}: ${divisors(channels).join(", ")}` } : {}),
     });
   }
-  const merge = channels / groups;
-  if (a > 1) return column(shape[0]!, shape.slice(1, a), channels, shape.slice(a + 1), merge);
-  const inner = numberOfElements(shape.slice(2));
-  return { kernel: "row", view: { rows: shape[0]! * groups, size: merge * inner, groups, inner } };
+  return column(shape[0]!, shape.slice(1, a), channels, shape.slice(a + 1), channels / groups);
 }
 
 /** Statistics for each sample and each channel: group normalization with one channel to a group. */

@@ -1,0 +1,169 @@
+import { kernels } from "../../kernels/dispatch.js";
+import type { NormGrads } from "../../kernels/kernel_set.js";
+import type { Slot } from "../../memory/heap.js";
+import type { ColumnView } from "../../norm/views.js";
+import { full, zeros } from "../create.js";
+import { defineOp, type Needs } from "../op.js";
+import { Tensor } from "../tensor.js";
+
+// The parts that column normalization is made of, for statistics that are not x's own alone: mixed from several kinds, or
+// merged with those of other batches or ranks. Statistics are flat and float64, [batch * channels / merge] of them.
+
+const statisticsOf = ({ batch, channels, merge }: ColumnView): number => (batch * channels) / merge;
+const sumsOf = ({ batch, channels }: ColumnView): number => 2 * batch * channels;
+
+/** Part `index` of several arrays of equal length that lie one behind the other. */
+function part({ storage }: Tensor, index: number, length: number): Slot {
+  const bytes = storage.dtype === "float64" ? 8 : 4;
+  return { ptr: storage.ptr + index * length * bytes, length, dtype: storage.dtype };
+}
+
+/**
+ * Mean and biased variance of each statistic of a column view, differentiable. With m values to a statistic,
+ * dx = (dmean + 2 (x - mean) dvariance) / m.
+ *
+ * Shapes: x any that has the view's elements; the result [2, statistics], float64: means, then variances.
+ * Saves:  x and the result.
+ */
+export const columnMoments = defineOp<{ x: Tensor }, { readonly view: ColumnView }, { x: Tensor; out: Tensor }>({
+  name: "column_moments",
+  forward({ x }, { view }) {
+    const length = statisticsOf(view);
+    const out = Tensor.empty([2, length], "float64");
+    kernels.columnMoments(x.storage, { mean: part(out, 0, length), variance: part(out, 1, length) }, view);
+    return { out, saved: { x, out } };
+  },
+  backward: (d, { x, out }, { view }) => ({
+    x: () => {
+      // With dy = 0, a variance of 1 and eps = 0, columnDx gives -(sum + (x - mean) sum') / m, the sums of a statistic's
+      // channels taken together: they stand at its first channel.
+      const length = statisticsOf(view);
+      const sums = zeros([sumsOf(view)], { dtype: "float64" });
+      for (let s = 0; s < length; s++) {
+        sums.storage.view[s * view.merge] = -d.storage.view[s]!;
+        sums.storage.view[sums.size / 2 + s * view.merge] = -2 * d.storage.view[length + s]!;
+      }
+      const one = full([length], 1, { dtype: "float64" });
+      const counts = full([length], view.outer * view.merge * view.inner, { dtype: "float64" });
+      const dx = Tensor.empty(x.shape, x.dtype);
+      const stats = { mean: part(out, 0, length), variance: one.storage };
+      const dy = zeros(x.shape, { dtype: x.dtype });
+      kernels.columnDx(x.storage, dy.storage, null, stats, sums.storage, counts.storage, dx.storage, view, 0);
+      return dx;
+    },
+  }),
+});
+
+type Inputs = { x: Tensor; mean: Tensor; variance: Tensor; weight: Tensor | null; bias: Tensor | null };
+type Saved = Omit<Inputs, "bias">;
+interface Options {
+  readonly view: ColumnView;
+  readonly eps: number;
+}
+
+function apply({ x, mean, variance, weight, bias }: Inputs, { view, eps }: Options): Tensor {
+  const y = Tensor.empty(x.shape, x.dtype);
+  const stats = { mean: mean.storage, variance: variance.storage };
+  kernels.columnNormEval(x.storage, weight?.storage ?? null, bias?.storage ?? null, y.storage, stats, view, eps);
+  return y;
+}
+
+/** Sums of dy and of dy * (x - mean) for each channel of each batch entry, float64, flat. */
+function sumsOver(dy: Tensor, { x, mean, variance }: Saved, view: ColumnView): Tensor {
+  const sums = Tensor.empty([sumsOf(view)], "float64");
+  const stats = { mean: mean.storage, variance: variance.storage };
+  kernels.columnSums(x.storage, dy.storage, stats, sums.storage, view);
+  return sums;
+}
+
+/** dweight = sum of dy * xhat and dbias = sum of dy, from the sums. */
+function affineGradients(sums: Tensor, variance: Tensor, dtype: Tensor["dtype"], { view, eps }: Options) {
+  const { batch, channels, merge } = view;
+  const [from, v] = [sums.storage.view, variance.storage.view];
+  const [dWeight, dBias] = [zeros([channels], { dtype: "float64" }), zeros([channels], { dtype: "float64" })];
+  for (let at = 0; at < batch * channels; at++) {
+    dBias.storage.view[at % channels]! += from[at]!;
+    dWeight.storage.view[at % channels]! += from[batch * channels + at]! / Math.sqrt(v[Math.floor(at / merge)]! + eps);
+  }
+  return { weight: () => dWeight.cast(dtype), bias: () => dBias.cast(dtype) };
+}
+
+/**
+ * y = weight * (x - mean) * rho + bias, rho = 1 / sqrt(variance + eps), with a gradient to the statistics too. With
+ * g = weight * dy: dx = rho * g, dmean = -rho * sum(g), dvariance = -rho^3 / 2 * sum(g * (x - mean)).
+ *
+ * Shapes: x and y any that has the view's elements; mean and variance [statistics], float64; weight and bias [channels].
+ * Saves:  all inputs but bias.
+ */
+export const standardize = defineOp<Inputs, Options, Saved>({
+  name: "standardize",
+  forward: (inputs, options) => ({ out: apply(inputs, options), saved: inputs }),
+  backward(dy, saved, options, needs: Needs<Inputs>) {
+    const { x, mean, variance, weight } = saved;
+    const { view, eps } = options;
+    const stats = { mean: mean.storage, variance: variance.storage };
+    const sums = needs.mean || needs.variance || needs.weight || needs.bias ? sumsOver(dy, saved, view) : null;
+    /** Sum over the channels of a statistic of weight times what stands in half `half` of the sums. */
+    const toStatistics = (half: 0 | 1, power: 1 | 3, scale: number) => {
+      const d = zeros([mean.size], { dtype: "float64" });
+      const plane = view.batch * view.channels;
+      for (let at = 0; at < plane; at++) {
+        const s = Math.floor(at / view.merge);
+        const rho = 1 / Math.sqrt(variance.storage.view[s]! + eps);
+        const w = weight ? weight.storage.view[at % view.channels]! : 1;
+        d.storage.view[s]! += scale * rho ** power * w * sums!.storage.view[half * plane + at]!;
+      }
+      return d;
+    };
+    return {
+      x: () => {
+        const dx = Tensor.empty(x.shape, x.dtype);
+        const out: NormGrads = { dx: dx.storage, dWeight: null, dBias: null };
+        kernels.columnNormGrad(x.storage, dy.storage, weight?.storage ?? null, stats, out, view, eps, true);
+        return dx;
+      },
+      mean: () => toStatistics(0, 1, -1),
+      variance: () => toStatistics(1, 3, -0.5),
+      weight: () => affineGradients(sums!, variance, x.dtype, options).weight(),
+      bias: () => affineGradients(sums!, variance, x.dtype, options).bias(),
+    };
+  },
+});
+
+/** Statistics of a set of values that x's are among. */
+interface WiderOptions extends Options {
+  /** Adds, in place, the other holders' sums to x's own: of dy and of dy * (x - mean), flat, float64. */
+  readonly gather?: (sums: Tensor) => void;
+}
+
+type WiderInputs = Inputs & { counts: Tensor };
+
+/**
+ * The same where mean and variance were taken from x together with other values, `counts` in all for each statistic,
+ * and a gradient to them is a gradient to x. With the sums gathered over all those values:
+ * dx = rho * (g - sum(g) / count - xhat * sum(g * xhat) / count). dweight and dbias come from x's own sums.
+ *
+ * Shapes: as above; counts [statistics], float64.
+ */
+export const normalizeAmong = defineOp<WiderInputs, WiderOptions, Saved & { counts: Tensor }>({
+  name: "normalize_among",
+  forward: (inputs, options) => ({ out: apply(inputs, options), saved: inputs }),
+  backward(dy, saved, options) {
+    const { x, mean, variance, weight, counts } = saved;
+    const { view, eps, gather } = options;
+    const sums = sumsOver(dy, saved, view);
+    const affine = affineGradients(sums, variance, x.dtype, options);
+    // All holders gather or none does, whatever each of them needs.
+    gather?.(sums);
+    return {
+      x: () => {
+        const dx = Tensor.empty(x.shape, x.dtype);
+        const stats = { mean: mean.storage, variance: variance.storage };
+        const slots = [sums.storage, counts.storage, dx.storage] as const;
+        kernels.columnDx(x.storage, dy.storage, weight?.storage ?? null, stats, ...slots, view, eps);
+        return dx;
+      },
+      ...affine,
+    };
+  },
+});
