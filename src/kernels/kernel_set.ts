@@ -56,7 +56,9 @@ export interface KernelSet {
   adaptiveAvgPool(x: Slot, y: Slot, plan: AdaptivePlan): void;
   adaptiveAvgPoolGrad(dy: Slot, dx: Slot, plan: AdaptivePlan): void;
 
-  // normalization; mean and variance (biased) are float64, so that no accuracy is lost between forward and backward
+  // normalization; mean and variance (biased) are float64, so that no accuracy is lost between forward and backward.
+  // With an activation f, y = f(z) with z = weight * xhat + bias, and dy is the gradient to y; the gradient kernels
+  // compute z anew, and without an activation take dx in the place of dy.
   /** Writes statistics of x and y = weight * (x - mean) / sqrt(variance + eps) + bias. */
   columnNorm(
     x: Slot,
@@ -108,13 +110,35 @@ export interface KernelSet {
     eps: number,
   ): void;
   /** With stats.mean null: root mean square, no centring; stats.variance then holds the mean of squares. */
-  rowNorm(x: Slot, weight: Slot | null, bias: Slot | null, y: Slot, stats: RowStats, view: RowView, eps: number): void;
+  rowNorm(
+    x: Slot,
+    weight: Slot | null,
+    bias: Slot | null,
+    y: Slot,
+    stats: RowStats,
+    view: RowView,
+    eps: number,
+    activation?: NormActivation | null,
+  ): void;
   rowNormGrad(
     x: Slot,
     dy: Slot,
     weight: Slot | null,
     stats: RowStats,
     out: NormGrads,
+    view: RowView,
+    eps: number,
+    activation?: NormActivationGrad | null,
+  ): void;
+  /** Writes sum = x + residual, and statistics and y of that sum as rowNorm does. */
+  addRowNorm(
+    x: Slot,
+    residual: Slot,
+    sum: Slot,
+    weight: Slot | null,
+    bias: Slot | null,
+    y: Slot,
+    stats: RowStats,
     view: RowView,
     eps: number,
   ): void;
@@ -243,6 +267,15 @@ export interface Stats {
 export interface RowStats {
   readonly mean: Slot | null;
   readonly variance: Slot;
+}
+export interface NormActivation {
+  readonly op: ActivationOp;
+  /** leakyRelu's slope below 0. */
+  readonly alpha: number;
+}
+/** What the gradient needs beside it to compute what went into the activation. */
+export interface NormActivationGrad extends NormActivation {
+  readonly bias: Slot | null;
 }
 export interface NormGrads {
   readonly dx: Slot | null;

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { kernels } from "../../src/kernels/dispatch.js";
+import type { ActivationOp } from "../../src/kernels/kernel_set.js";
 import type { RowView } from "../../src/norm/views.js";
 import { awkwardSizes, type ConformanceCase, conformance, Maker } from "./harness.js";
 
@@ -11,6 +12,9 @@ interface Setting extends RowView {
   /** Outputs of backward; all by default. */
   readonly want?: readonly ("dx" | "dWeight" | "dBias")[];
   readonly eps?: number;
+  readonly activation?: ActivationOp;
+  /** x + residual is normalized, and returned. Forward only. */
+  readonly added?: boolean;
 }
 
 const layer = (rows: number, size: number): RowView => ({ rows, size, groups: 1, inner: 1 });
@@ -56,6 +60,62 @@ const settings: Setting[] = [
   { about: "no rows, group", ...group(0, 2, 4, 9) },
 ];
 
+const names = ["relu", "leakyRelu", "gelu", "geluTanh", "silu", "sigmoid", "tanh"] as const;
+
+/** Each activation over each way through the kernels. */
+const activated: Setting[] = [
+  ...awkwardSizes.map((d, i) => ({ ...layer(7, d), eps: eps(d), activation: names[i % 7]! })),
+  ...awkwardSizes.map((s, i) => ({ ...group(3, 2, 6, s), activation: names[(i + 3) % 7]! })),
+  ...names.map((activation) => ({ ...layer(77, 768), activation })),
+  ...names.map((activation) => ({ ...group(2, 4, 16, 50 * 7), activation })),
+  { ...layer(35, 16_385), activation: "gelu" },
+  { ...layer(6, 6272), activation: "silu" },
+  { ...layer(6, 6272), activation: "relu", want: ["dWeight", "dBias"] },
+  { ...layer(1001, 33), activation: "gelu" },
+  { ...layer(600, 100), rms: true, bias: false, activation: "silu" },
+  { ...layer(600, 100), rms: true, activation: "relu" },
+  { ...layer(9, 70), weight: false, activation: "gelu", want: ["dx", "dBias"] },
+  { ...layer(9, 70), weight: false, activation: "gelu", want: ["dx"] },
+  { ...layer(9, 3000), weight: false, bias: false, activation: "silu", want: ["dx"] },
+  { ...layer(9, 70), rms: true, weight: false, bias: false, activation: "silu", want: ["dx"] },
+  { ...layer(300, 5), activation: "silu", want: ["dWeight"] },
+  { ...group(40, 5, 45, 1), activation: "relu" },
+  { ...group(3, 2, 4, 3000), activation: "leakyRelu" },
+  { ...group(3, 2, 12, 3000), weight: false, activation: "gelu", want: ["dx", "dBias"] },
+  { ...group(3, 2, 12, 30), bias: false, activation: "gelu", want: ["dWeight"] },
+  { ...layer(0, 5), activation: "relu" },
+]
+  .map((s) => ({ ...(s as Setting), about: "" }))
+  .map((s) => ({ ...s, about: describe(s) }));
+
+function describe(s: Setting): string {
+  const { rows, size, groups, inner, activation, rms, weight, bias } = s;
+  const without = [rms && "mean", weight === false && "weight", bias === false && "bias"].filter(Boolean);
+  return [`${activation ?? "added"} [${rows}, ${size}], ${groups} x ${inner}`, ...without.map((w) => `no ${w}`)]
+    .concat(s.want ? `only ${s.want.join(" ")}` : [])
+    .join(", ");
+}
+
+const added: Setting[] = [
+  ...awkwardSizes.map((d) => ({ ...layer(7, d), about: "", eps: eps(d) })),
+  ...awkwardSizes.map((d) => ({ ...layer(5, d), about: "", rms: true, bias: false, eps: eps(d) })),
+  { ...layer(77, 768), about: "" },
+  { ...layer(35, 16_385), about: "", rms: true },
+].map((s) => ({ ...s, added: true, about: describe(s) }));
+
+function runAdded(s: Setting): ConformanceCase["run"] {
+  return (kernels, make) => {
+    const x = make.normal(s.rows * s.size, 0.7, 2);
+    const residual = make.normal(s.rows * s.size, 20, 2);
+    const weight = make.normal(s.size, 1, 0.5);
+    const bias = s.bias === false ? null : make.normal(s.size);
+    const [y, sum, variance] = [make.empty(x.length), make.empty(x.length), make.empty(s.rows, "float64")];
+    const stats = { mean: s.rms ? null : make.empty(s.rows, "float64"), variance };
+    kernels.addRowNorm(x, residual, sum, weight, bias, y, stats, s, s.eps ?? 1e-5);
+    return [y, sum, stats.mean, variance].filter((slot) => slot !== null);
+  };
+}
+
 function run(s: Setting): ConformanceCase["run"] {
   return (kernels, make) => {
     const elements = (s.groups * s.size) / s.inner;
@@ -71,16 +131,19 @@ function run(s: Setting): ConformanceCase["run"] {
       dWeight: want.includes("dWeight") ? make.empty(elements) : null,
       dBias: want.includes("dBias") ? make.empty(elements) : null,
     };
-    kernels.rowNorm(x, weight, bias, y, stats, s, s.eps ?? 1e-5);
-    kernels.rowNormGrad(x, dy, weight, stats, out, s, s.eps ?? 1e-5);
+    const through = s.activation ? { op: s.activation, alpha: 0.3, bias } : null;
+    kernels.rowNorm(x, weight, bias, y, stats, s, s.eps ?? 1e-5, through);
+    kernels.rowNormGrad(x, dy, weight, stats, out, s, s.eps ?? 1e-5, through);
     return [y, stats.mean, variance, out.dx, out.dWeight, out.dBias].filter((slot) => slot !== null);
   };
 }
 
-conformance(
-  "row_norm",
-  settings.map((s) => ({ name: s.about, tolerance: 1e-6, run: run(s) })),
-);
+conformance("row_norm", [
+  ...settings.map((s) => ({ name: s.about, tolerance: 1e-6, run: run(s) })),
+  ...activated.map((s) => ({ name: s.about, tolerance: 1e-6, run: run(s) })),
+  // The sum is rounded to float32 before its statistics are taken; the reference works in float64 throughout.
+  ...added.map((s) => ({ name: s.about, tolerance: 2e-6, run: runAdded(s) })),
+]);
 
 test("rows without elements have no statistics, and an empty affine", () => {
   const make = new Maker("float32", 1);

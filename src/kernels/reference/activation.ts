@@ -35,21 +35,32 @@ const curves: Readonly<Record<ActivationOp, Curve>> = {
   tanh: { value: Math.tanh, slope: (x) => 4 * sigmoidSlope(2 * x) },
 };
 
+/** f, for kernels that end in an activation. */
+export const curveOf = (op: ActivationOp, alpha: number): ((x: number) => number) => {
+  const { value } = curves[op];
+  return (x) => value(x, alpha);
+};
+
+/** (x, dy) => dy f'(x). relu's zero is a zero even where dy is infinite or NaN. */
+export const curveGradOf = (op: ActivationOp, alpha: number): ((x: number, dy: number) => number) => {
+  const { slope } = curves[op];
+  return (x, dy) => {
+    const s = slope(x, alpha);
+    return op === "relu" && s === 0 ? 0 : dy * s;
+  };
+};
+
 export const activation: Pick<KernelSet, "activation" | "activationGrad"> = {
   activation(op, x, y, alpha) {
-    const { value } = curves[op];
+    const f = curveOf(op, alpha);
     const from = heap.view(x);
     const to = heap.view(y);
-    for (let i = 0; i < to.length; i++) to[i] = value(from[i]!, alpha);
+    for (let i = 0; i < to.length; i++) to[i] = f(from[i]!);
   },
 
   activationGrad(op, x, dy, dx, alpha) {
-    const { slope } = curves[op];
+    const grad = curveGradOf(op, alpha);
     const [vx, vdy, vdx] = [heap.view(x), heap.view(dy), heap.view(dx)];
-    // relu's zero is a zero even where dy is infinite or NaN.
-    for (let i = 0; i < vdx.length; i++) {
-      const s = slope(vx[i]!, alpha);
-      vdx[i] = op === "relu" && s === 0 ? 0 : vdy[i]! * s;
-    }
+    for (let i = 0; i < vdx.length; i++) vdx[i] = grad(vx[i]!, vdy[i]!);
   },
 };

@@ -1,8 +1,8 @@
-import type { ActivationOp, KernelSet } from "../kernel_set.js";
+import type { ActivationOp, KernelSet, NormActivation } from "../kernel_set.js";
 import { launch } from "../threads/pool.js";
 import { needFloat32, UNIT } from "./elementwise.js";
 
-/** Codes as in assembly/activation.ts. */
+/** Codes as in assembly/lib_activation.ts. */
 const code: Readonly<Record<ActivationOp, number>> = {
   relu: 0,
   leakyRelu: 1,
@@ -12,6 +12,10 @@ const code: Readonly<Record<ActivationOp, number>> = {
   sigmoid: 5,
   tanh: 6,
 };
+/** The two arguments of a kernel that ends in an activation: its code plus one, or 0 for none, and alpha. */
+export const activationArgs = (activation: NormActivation | null | undefined): [number, number] =>
+  activation ? [code[activation.op] + 1, activation.alpha] : [0, 0];
+
 /** What an element costs beside an addition that waits for memory. */
 const cost = (op: ActivationOp): number => (code[op] >= 2 ? 8 : 1);
 

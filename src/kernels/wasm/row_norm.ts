@@ -2,8 +2,9 @@ import { UnsupportedKernel } from "../../base/errors.js";
 import type { Slot } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
 import type { RowView } from "../../norm/views.js";
-import type { KernelSet, NormGrads, RowStats } from "../kernel_set.js";
+import type { KernelSet, NormActivation, NormActivationGrad, NormGrads, RowStats } from "../kernel_set.js";
 import { launch, scratchPlaces } from "../threads/pool.js";
+import { activationArgs } from "./activation.js";
 import { affineSums, fewAffine, onlyDx } from "./norm_affine.js";
 
 /** Floats a unit: small rows go together, so that taking a unit costs little beside its work. */
@@ -35,37 +36,95 @@ function check(floats: readonly (Slot | null)[], stats: RowStats, view: RowView)
   if (view.size === 0) throw new UnsupportedKernel("row normalization has no WASM kernel for empty rows");
 }
 
-export const rowNorm: Pick<KernelSet, "rowNorm" | "rowNormGrad"> = {
-  rowNorm(x, weight, bias, y, stats, view, eps) {
-    check([x, weight, bias, y], stats, view);
-    const { rows, size, groups, inner } = view;
-    const unit = Math.ceil(UNIT / size);
-    const moments = new Storage(8 * scratchPlaces(), "float64");
-    const ones = !weight && bias && inner === 1 ? new Storage(bias.length, "float32") : null;
-    if (ones) ones.view.fill(1);
-    launch("row_norm", Math.ceil(rows / unit), rows * size, [
-      ...[x.ptr, ptr(weight ?? ones), ptr(bias), y.ptr, ptr(stats.mean), stats.variance.ptr, moments.ptr],
-      ...[rows, size, groups, inner, eps, unit],
-    ]);
-    ones?.release();
-    moments.release();
+/** What one forward launch takes beside x, y and the affine. */
+interface ForwardCall {
+  readonly stats: RowStats;
+  readonly view: RowView;
+  readonly eps: number;
+  readonly activation?: NormActivation | null | undefined;
+  readonly add?: { readonly residual: Slot; readonly sum: Slot };
+}
+
+function forward(x: Slot, weight: Slot | null, bias: Slot | null, y: Slot, call: ForwardCall): void {
+  const { stats, view, eps, activation, add } = call;
+  check([x, weight, bias, y, add?.residual ?? null, add?.sum ?? null], stats, view);
+  const { rows, size, groups, inner } = view;
+  const unit = Math.ceil(UNIT / size);
+  const moments = new Storage(8 * scratchPlaces(), "float64");
+  const ones = !weight && bias && inner === 1 ? new Storage(bias.length, "float32") : null;
+  if (ones) ones.view.fill(1);
+  launch("row_norm", Math.ceil(rows / unit), rows * size, [
+    ...[x.ptr, ptr(weight ?? ones), ptr(bias), y.ptr, ptr(stats.mean), stats.variance.ptr, moments.ptr],
+    ...[rows, size, groups, inner, eps, unit],
+    ...[...activationArgs(activation), ptr(add?.residual ?? null), ptr(add?.sum ?? null)],
+  ]);
+  ones?.release();
+  moments.release();
+}
+
+/** An activation in backward, and where the gradient to what went into it comes to lie. */
+interface Through extends NormActivationGrad {
+  readonly dz: Slot;
+}
+
+export const rowNorm: Pick<KernelSet, "rowNorm" | "rowNormGrad" | "addRowNorm"> = {
+  rowNorm(x, weight, bias, y, stats, view, eps, activation) {
+    forward(x, weight, bias, y, { stats, view, eps, activation });
   },
 
-  rowNormGrad(x, dy, weight, stats, out, view, eps) {
-    check([x, dy, weight, out.dx, out.dWeight, out.dBias], stats, view);
-    const { rows, size, groups, inner } = view;
-    const parameters = (groups * size) / inner;
-    if (fewAffine(parameters, out)) {
-      const planes = { planes: rows / groups, outer: 1, inner, affine: parameters, merge: size / inner };
-      affineSums(x, dy, stats, out, eps, planes);
-      if (out.dx) rowNorm.rowNormGrad(x, dy, weight, stats, onlyDx(out), view, eps);
+  addRowNorm(x, residual, sum, weight, bias, y, stats, view, eps) {
+    forward(x, weight, bias, y, { stats, view, eps, add: { residual, sum } });
+  },
+
+  rowNormGrad(x, dy, weight, stats, out, view, eps, activation) {
+    check([x, dy, weight, activation?.bias ?? null, out.dx, out.dWeight, out.dBias], stats, view);
+    if (!activation) {
+      gradients(x, dy, weight, stats, out, view, eps, null);
       return;
     }
-    const affine = weight !== null || out.dWeight !== null || out.dBias !== null;
-    if (affine && view.inner === 1) elementGrad(x, dy, weight, stats, out, view, eps);
-    else runGrad(x, dy, weight, stats, out, affine ? view : { ...view, inner: view.size }, eps);
+    // dz lies in dx, which is not needed before; where nobody asks for dx, it takes the memory that dx would have.
+    const own = out.dx ? null : new Storage(x.length, "float32");
+    gradients(x, dy, weight, stats, out, view, eps, { ...activation, dz: out.dx ?? own! });
+    own?.release();
   },
 };
+
+function gradients(
+  x: Slot,
+  dy: Slot,
+  weight: Slot | null,
+  stats: RowStats,
+  out: NormGrads,
+  view: RowView,
+  eps: number,
+  through: Through | null,
+): void {
+  const { rows, size, groups, inner } = view;
+  const parameters = (groups * size) / inner;
+  const grad = (to: NormGrads, by: Through | null, from = dy) => {
+    const affine = weight !== null || by?.bias || to.dWeight !== null || to.dBias !== null;
+    if (affine && inner === 1) elementGrad(x, from, weight, stats, to, view, eps, by);
+    else runGrad(x, from, weight, stats, to, affine ? view : { ...view, inner: size }, eps, by);
+  };
+  if (!fewAffine(parameters, out)) {
+    grad(out, through);
+    return;
+  }
+  if (through) grad({ dx: null, dWeight: null, dBias: null }, through);
+  const from = through?.dz ?? dy;
+  const planes = { planes: rows / groups, outer: 1, inner, affine: parameters, merge: size / inner };
+  affineSums(x, from, stats, out, eps, planes);
+  if (out.dx) grad(onlyDx(out), null, from);
+}
+
+/** The arguments for it that end those of a gradient kernel; `scratch` is a cache line for each thread. */
+const throughArgs = (through: Through | null, scratch: Storage | null): number[] => [
+  ...activationArgs(through),
+  ...[ptr(through?.bias ?? null), ptr(through?.dz ?? null), ptr(scratch)],
+];
+
+const sinks = (through: Through | null): Storage | null =>
+  through ? new Storage(8 * scratchPlaces(), "float64") : null;
 
 /** Weight constant over runs (group and instance norm), or none: each run's sums serve dx, dWeight and dBias. */
 function runGrad(
@@ -76,14 +135,17 @@ function runGrad(
   out: NormGrads,
   { rows, size, groups, inner }: RowView,
   eps: number,
+  through: Through | null,
 ): void {
   const channels = size / inner;
   const unit = Math.ceil(UNIT / size);
   const partial = new Storage(2 * rows * channels, "float64");
+  const scratch = sinks(through);
   launch("row_norm_grad_runs", Math.ceil(rows / unit), rows * size, [
     ...[x.ptr, dy.ptr, ptr(weight), ptr(stats.mean), stats.variance.ptr, ptr(out.dx), partial.ptr],
-    ...[rows, size, groups, inner, eps, unit],
+    ...[rows, size, groups, inner, eps, unit, ...throughArgs(through, scratch)],
   ]);
+  scratch?.release();
   if (out.dWeight || out.dBias) {
     const elements = groups * channels;
     launch("row_norm_merge_runs", Math.ceil(elements / MERGE_UNIT), rows * channels, [
@@ -102,6 +164,7 @@ function elementGrad(
   out: NormGrads,
   { rows, size, groups }: RowView,
   eps: number,
+  through: Through | null,
 ): void {
   const batch = rows / groups;
   const elements = groups * size;
@@ -116,9 +179,11 @@ function elementGrad(
   const partial = shares ? new Storage(2 * blocks * elements, "float64") : null;
   const ones = weight ? null : new Storage(elements, "float32");
   if (ones) ones.view.fill(1);
+  const scratch = sinks(through);
   const args = [
     ...[x.ptr, dy.ptr, ptr(weight ?? ones), ptr(stats.mean), stats.variance.ptr, ptr(out.dx)],
     ...[sums.ptr, ptr(partial), batch, groups, size, eps, block, columns, together],
+    ...throughArgs(through, scratch),
   ];
   const work = 2 * rows * size;
   launch("row_norm_grad_elements", blocks * groups * tiles, work, args);
@@ -128,6 +193,7 @@ function elementGrad(
       ...[partial.ptr, ptr(out.dWeight), ptr(out.dBias), blocks, elements, MERGE_UNIT],
     ]);
   }
+  scratch?.release();
   ones?.release();
   partial?.release();
   sums.release();

@@ -1,23 +1,13 @@
-import { map, map2, unitByte } from "./lib_lanes";
-import { exp, scaledErfc, select, sigmoid, splat, tanh } from "./lib_math";
+import { activate, activateGrad } from "./lib_activation";
+import { unitByte } from "./lib_lanes";
 
 @unmanaged class Activation { op: f64; x: f64; y: f64; length: f64; alpha: f64; unit: f64; }
 
-/** y = f(x). Unit u is the elements [u * unit, (u + 1) * unit); the codes are those of src/kernels/wasm/activation.ts. */
+/** y = f(x). Unit u is the elements [u * unit, (u + 1) * unit). */
 export function activation(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<Activation>(args);
   const begin = unitByte(lo, a.unit, a.length), n = unitByte(hi, a.unit, a.length) - begin;
-  const x = <usize>a.x + begin, y = <usize>a.y + begin;
-  const alpha = splat(<f32>a.alpha);
-  switch (<i32>a.op) {
-    case 0: map<Relu>(x, y, n, alpha); break;
-    case 1: map<LeakyRelu>(x, y, n, alpha); break;
-    case 2: map<Gelu>(x, y, n, alpha); break;
-    case 3: map<GeluTanh>(x, y, n, alpha); break;
-    case 4: map<Silu>(x, y, n, alpha); break;
-    case 5: map<Sigmoid>(x, y, n, alpha); break;
-    case 6: map<Tanh>(x, y, n, alpha); break;
-  }
+  activate(<i32>a.op, <usize>a.x + begin, <usize>a.y + begin, n, <f32>a.alpha);
 }
 
 @unmanaged class ActivationGrad { op: f64; x: f64; dy: f64; dx: f64; length: f64; alpha: f64; unit: f64; }
@@ -26,99 +16,5 @@ export function activation(args: usize, lo: i32, hi: i32, worker: i32): void {
 export function activation_grad(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<ActivationGrad>(args);
   const begin = unitByte(lo, a.unit, a.length), n = unitByte(hi, a.unit, a.length) - begin;
-  const x = <usize>a.x + begin, dy = <usize>a.dy + begin, dx = <usize>a.dx + begin;
-  const alpha = splat(<f32>a.alpha);
-  switch (<i32>a.op) {
-    case 0: map2<ReluGrad>(x, dy, dx, n, alpha); break;
-    case 1: map2<LeakyReluGrad>(x, dy, dx, n, alpha); break;
-    case 2: map2<GeluGrad>(x, dy, dx, n, alpha); break;
-    case 3: map2<GeluTanhGrad>(x, dy, dx, n, alpha); break;
-    case 4: map2<SiluGrad>(x, dy, dx, n, alpha); break;
-    case 5: map2<SigmoidGrad>(x, dy, dx, n, alpha); break;
-    case 6: map2<TanhGrad>(x, dy, dx, n, alpha); break;
-  }
-}
-
-/** pmax returns its first argument when that is NaN. */
-@unmanaged class Relu { @inline v(x: v128, alpha: v128): v128 { return f32x4.pmax(x, splat(0)); } }
-/** By bits, so that an infinite dy where x <= 0 gives 0; a NaN in x lets dy pass, as in torch. */
-@unmanaged class ReluGrad {
-  @inline v(x: v128, dy: v128, alpha: v128): v128 { return v128.andnot(dy, f32x4.le(x, splat(0))); }
-}
-
-@unmanaged class LeakyRelu {
-  @inline v(x: v128, alpha: v128): v128 { return select(f32x4.gt(x, splat(0)), x, f32x4.mul(x, alpha)); }
-}
-@unmanaged class LeakyReluGrad {
-  @inline v(x: v128, dy: v128, alpha: v128): v128 {
-    return select(f32x4.gt(x, splat(0)), dy, f32x4.mul(dy, alpha));
-  }
-}
-
-/** The share of the normal distribution below x, where e = exp(-x^2 / 2); its left tail keeps its relative accuracy. */
-// @ts-ignore: decorator
-@inline function normalBelow(x: v128, e: v128): v128 {
-  const z = f32x4.pmin(f32x4.mul(f32x4.abs(x), splat(0.707106781)), splat(10.2));
-  const tail = f32x4.mul(f32x4.mul(e, splat(0.5)), scaledErfc(z));
-  return select(f32x4.lt(x, splat(0)), tail, f32x4.sub(splat(1), tail));
-}
-// @ts-ignore: decorator
-@inline function bell(x: v128): v128 { return exp(f32x4.mul(f32x4.mul(x, x), splat(-0.5))); }
-
-/** x P(X < x) for X standard normal: the form with erf. */
-@unmanaged class Gelu { @inline v(x: v128, alpha: v128): v128 { return f32x4.mul(x, normalBelow(x, bell(x))); } }
-@unmanaged class GeluGrad {
-  @inline v(x: v128, dy: v128, alpha: v128): v128 {
-    const e = bell(x);
-    // 1 / sqrt(2 pi)
-    const slope = f32x4.mul(f32x4.mul(x, e), splat(0.398942280));
-    return f32x4.mul(dy, f32x4.add(normalBelow(x, e), slope));
-  }
-}
-
-/** x (1 + tanh u) / 2 = x sigmoid(2u), u = sqrt(2 / pi) (x + 0.044715 x^3): nothing cancels in this form. */
-@unmanaged class GeluTanh {
-  @inline v(x: v128, alpha: v128): v128 { return f32x4.mul(x, sigmoid(twoU(x))); }
-}
-// @ts-ignore: decorator
-@inline function twoU(x: v128): v128 {
-  const s = f32x4.mul(x, x);
-  return f32x4.mul(x, f32x4.add(f32x4.mul(s, splat(0.0713548163)), splat(1.59576912)));
-}
-@unmanaged class GeluTanhGrad {
-  @inline v(x: v128, dy: v128, alpha: v128): v128 {
-    // Beyond 12 the sigmoid is 0 or 1 in float32; there the cube must not overflow and meet that 0.
-    const c = f32x4.pmax(f32x4.pmin(x, splat(12)), splat(-12));
-    const s = f32x4.mul(c, c);
-    const slope = f32x4.add(f32x4.mul(s, splat(0.214064449)), splat(1.59576912));
-    const t = twoU(c);
-    return f32x4.mul(dy, f32x4.add(sigmoid(t), f32x4.mul(f32x4.mul(c, slope), sigmoidSlope(t))));
-  }
-}
-
-@unmanaged class Silu { @inline v(x: v128, alpha: v128): v128 { return f32x4.mul(x, sigmoid(x)); } }
-@unmanaged class SiluGrad {
-  @inline v(x: v128, dy: v128, alpha: v128): v128 {
-    return f32x4.mul(dy, f32x4.add(sigmoid(x), f32x4.mul(x, sigmoidSlope(x))));
-  }
-}
-
-@unmanaged class Sigmoid { @inline v(x: v128, alpha: v128): v128 { return sigmoid(x); } }
-/** e / (1 + e)^2 with e = e^-|x|, where s (1 - s) would cancel. */
-// @ts-ignore: decorator
-@inline function sigmoidSlope(x: v128): v128 {
-  const e = exp(f32x4.neg(f32x4.abs(x)));
-  const d = f32x4.add(e, splat(1));
-  return f32x4.div(e, f32x4.mul(d, d));
-}
-@unmanaged class SigmoidGrad {
-  @inline v(x: v128, dy: v128, alpha: v128): v128 { return f32x4.mul(dy, sigmoidSlope(x)); }
-}
-
-@unmanaged class Tanh { @inline v(x: v128, alpha: v128): v128 { return tanh(x); } }
-/** 1 - tanh^2 x = 4 sigmoid'(2x). */
-@unmanaged class TanhGrad {
-  @inline v(x: v128, dy: v128, alpha: v128): v128 {
-    return f32x4.mul(dy, f32x4.mul(splat(4), sigmoidSlope(f32x4.add(x, x))));
-  }
+  activateGrad(<i32>a.op, <usize>a.x + begin, <usize>a.dy + begin, <usize>a.dx + begin, n, <f32>a.alpha);
 }

@@ -4,6 +4,7 @@
 //
 // Flags such as `centred` are literals at every call and fold away, but only if each combination has a function of its own:
 // in two branches of one function the optimizer sees equal code, folds it, and tests the flag in the innermost loop.
+import { activateGrad } from "./lib_activation";
 import { widen } from "./lib_moments";
 
 /** Bytes whose products are summed in float32 before they go to float64. */
@@ -73,19 +74,29 @@ export function runPlain(x: usize, y: usize, n: usize, scale: f32, ahead: usize,
   put(y, centred ? f32x4.add(v, s) : v, i, one);
 }
 
-export function elementsWithBias(
+/** y = (x - mean) * rstd * weight + bias; without a mean x * rstd * weight, unless there is a bias: then mean is 0. */
+@inline export function elements(
+  x: usize, w: usize, b: usize, y: usize, n: usize, mean: f64, rstd: f32, centred: bool, hasBias: bool, ahead: usize,
+  sink: usize,
+): void {
+  if (hasBias) elementsWithBias(x, w, b, y, n, mean, rstd, ahead, sink);
+  else if (centred) elementsCentred(x, w, y, n, mean, rstd, ahead, sink);
+  else elementsPlain(x, w, y, n, rstd, ahead, sink);
+}
+
+function elementsWithBias(
   x: usize, w: usize, b: usize, y: usize, n: usize, mean: f64, rstd: f32, ahead: usize, sink: usize,
 ): void {
   applyElements(x, w, b, y, n, mean, rstd, ahead, sink, true, true);
 }
 
-export function elementsCentred(
+function elementsCentred(
   x: usize, w: usize, y: usize, n: usize, mean: f64, rstd: f32, ahead: usize, sink: usize,
 ): void {
   applyElements(x, w, w, y, n, mean, rstd, ahead, sink, true, false);
 }
 
-export function elementsPlain(x: usize, w: usize, y: usize, n: usize, rstd: f32, ahead: usize, sink: usize): void {
+function elementsPlain(x: usize, w: usize, y: usize, n: usize, rstd: f32, ahead: usize, sink: usize): void {
   applyElements(x, w, w, y, n, 0, rstd, ahead, sink, false, false);
 }
 
@@ -116,6 +127,44 @@ export function elementsPlain(x: usize, w: usize, y: usize, n: usize, rstd: f32,
 ): void {
   const v = f32x4.mul(f32x4.mul(centre(take(x, i, one), hi, lo, centred), r), take(w, i, one));
   put(y, hasBias ? f32x4.add(v, take(b, i, one)) : v, i, one);
+}
+
+/** sum = x + residual. */
+export function addRows(x: usize, residual: usize, sum: usize, n: usize): void {
+  const end = x + (n << 2);
+  for (const whole = x + ((n & ~15) << 2); x < whole; x += 64, residual += 64, sum += 64) {
+    v128.store(sum, f32x4.add(v128.load(x), v128.load(residual)));
+    v128.store(sum, f32x4.add(v128.load(x, 16), v128.load(residual, 16)), 16);
+    v128.store(sum, f32x4.add(v128.load(x, 32), v128.load(residual, 32)), 32);
+    v128.store(sum, f32x4.add(v128.load(x, 48), v128.load(residual, 48)), 48);
+  }
+  for (; x < end; x += 4, residual += 4, sum += 4) store<f32>(sum, load<f32>(x) + load<f32>(residual));
+}
+
+// Backward through an activation: dz = dy * f'(z), where z, what went into it, is computed as in forward, to the same
+// bits. It lies where dz comes to lie, in pieces small enough for the first-level cache; dz may not be x or dy.
+
+const PIECE: usize = 1024;
+
+export function elementsDz(
+  x: usize, w: usize, b: usize, dy: usize, dz: usize, n: usize, mean: f64, rstd: f32, centred: bool, hasBias: bool,
+  op: i32, alpha: f32, sink: usize,
+): void {
+  for (let i: usize = 0; i < n; i += PIECE) {
+    const o = i << 2, m = min(PIECE, n - i);
+    elements(x + o, w + o, b + o, dz + o, m, mean, rstd, centred, hasBias, 0, sink);
+    activateGrad(op, dz + o, dy + o, dz + o, m << 2, alpha);
+  }
+}
+
+export function runDz(
+  x: usize, dy: usize, dz: usize, n: usize, mean: f64, scale: f32, shift: f32, op: i32, alpha: f32, sink: usize,
+): void {
+  for (let i: usize = 0; i < n; i += PIECE) {
+    const o = i << 2, m = min(PIECE, n - i);
+    runCentred(x + o, dz + o, m, mean, scale, shift, 0, sink);
+    activateGrad(op, dz + o, dy + o, dz + o, m << 2, alpha);
+  }
 }
 
 // Backward: sums over a row or run.

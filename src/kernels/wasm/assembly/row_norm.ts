@@ -1,9 +1,10 @@
 // Normalization over the rows of [rows, size]: layer, group and instance norm channels-first, and root mean square.
 // A row's statistics are float64; 1 / sqrt(variance + eps) is worked out in float64 wherever it is needed.
+import { activate } from "./lib_activation";
 import { Moments, addRun, sumSquares } from "./lib_moments";
 import {
-  addShares, addSharesPlain, elementDxRow, elementSums, elementSumsPlain, elementsCentred, elementsPlain, elementsWithBias,
-  runCentred, runDx, runPlain, runSums,
+  addRows, addShares, addSharesPlain, elementDxRow, elementSums, elementSumsPlain, elements, elementsDz, runCentred, runDx,
+  runDz, runPlain, runSums,
 } from "./lib_rows";
 
 /**
@@ -15,7 +16,14 @@ const AHEAD: usize = 4096;
 @unmanaged class Forward {
   x: f64; weight: f64; bias: f64; y: f64; mean: f64; variance: f64; moments: f64;
   rows: f64; size: f64; groups: f64; inner: f64; eps: f64; unit: f64;
+  /** Code of the activation that y goes through, plus one; 0 for none. */
+  activation: f64; alpha: f64;
+  /** Unless 0, what is normalized is x + residual, which goes to `sum`. */
+  residual: f64; sum: f64;
 }
+
+/** Floats of y that are computed before they go through the activation: with those of x they stay in the first-level cache. */
+const SPAN_OF_Y: usize = 2048;
 
 /** Statistics and y of the rows. Unit u is the rows [u * unit, (u + 1) * unit). */
 export function row_norm(args: usize, lo: i32, hi: i32, worker: i32): void {
@@ -25,9 +33,12 @@ export function row_norm(args: usize, lo: i32, hi: i32, worker: i32): void {
   const means = <usize>a.mean, variances = <usize>a.variance, end = min(<usize>hi * unit, <usize>a.rows);
   const m = changetype<Moments>(<usize>a.moments + (<usize>worker << 6));
   const sink = <usize>a.moments + (<usize>worker << 6) + 32;
-  let row = <usize>lo * unit, x = <usize>a.x + row * bytes, y = <usize>a.y + row * bytes;
+  const op = <i32>a.activation, alpha = <f32>a.alpha, span = op ? SPAN_OF_Y : size;
+  const added = <usize>a.residual, fromX = <usize>a.x, base = added ? <usize>a.sum : fromX;
+  let row = <usize>lo * unit, x = base + row * bytes, y = <usize>a.y + row * bytes;
   for (; row < end; row++, x += bytes, y += bytes) {
     const ahead = row + 1 < end && bytes <= AHEAD ? bytes : 0;
+    if (added) addRows(fromX + (x - base), added + (x - base), x, size);
     let mean: f64 = 0, variance: f64 = 0;
     if (means) {
       m.count = 0; m.mean = 0; m.m2 = 0;
@@ -39,19 +50,20 @@ export function row_norm(args: usize, lo: i32, hi: i32, worker: i32): void {
     }
     store<f64>(variances + (row << 3), variance);
     const rstd = 1 / sqrt<f64>(variance + eps), affine = ((row % groups) * channels) << 2;
-    if (inner == 1 && weight) {
-      const w = weight + affine, b = bias + affine, r = <f32>rstd;
-      if (bias) elementsWithBias(x, w, b, y, size, mean, r, ahead, sink);
-      else if (means) elementsCentred(x, w, y, size, mean, r, ahead, sink);
-      else elementsPlain(x, w, y, size, r, ahead, sink);
-    } else if (!weight && !bias) {
-      if (means) runCentred(x, y, size, mean, <f32>rstd, 0, ahead, sink);
-      else runPlain(x, y, size, <f32>rstd, ahead, sink);
+    if (!weight && !bias || inner == 1 && weight) {
+      for (let i: usize = 0; i < size; i += span) {
+        const o = i << 2, n = min(span, size - i), w = weight + affine + o, b = bias + affine + o, r = <f32>rstd;
+        if (weight) elements(x + o, w, b, y + o, n, mean, r, means != 0, bias != 0, ahead, sink);
+        else if (means) runCentred(x + o, y + o, n, mean, r, 0, ahead, sink);
+        else runPlain(x + o, y + o, n, r, ahead, sink);
+        if (op) activate(op - 1, y + o, y + o, n << 2, alpha);
+      }
     } else {
       let w = weight + affine, b = bias + affine, from = x, to = y;
       for (let c: usize = 0; c < channels; c++, from += inner << 2, to += inner << 2, w += 4, b += 4) {
-        const scale = weight ? rstd * <f64>load<f32>(w) : rstd;
-        runCentred(from, to, inner, mean, <f32>scale, bias ? load<f32>(b) : 0, ahead, sink);
+        const scale = weight ? rstd * <f64>load<f32>(w) : rstd, shift: f32 = bias ? load<f32>(b) : 0;
+        runCentred(from, to, inner, mean, <f32>scale, shift, ahead, sink);
+        if (op) activate(op - 1, to, to, inner << 2, alpha);
       }
     }
   }
@@ -60,27 +72,37 @@ export function row_norm(args: usize, lo: i32, hi: i32, worker: i32): void {
 @unmanaged class RunGrad {
   x: f64; dy: f64; weight: f64; mean: f64; variance: f64; dx: f64; partial: f64;
   rows: f64; size: f64; groups: f64; inner: f64; eps: f64; unit: f64;
+  activation: f64; alpha: f64; bias: f64; dz: f64; scratch: f64;
 }
 
 /**
  * Backward where weight is constant over runs of `inner`. Writes dx (unless 0) and, to `partial` [rows, size / inner, 2] in
  * float64, each run's sums of dy and of dy * xhat. Unit u is the rows [u * unit, (u + 1) * unit).
+ * Where y went through an activation, the gradient to what went in is written to `dz`, and takes the place of dy from
+ * there on; dz may be dx, and scratch holds a cache line for each thread.
  */
 export function row_norm_grad_runs(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<RunGrad>(args);
   const size = <usize>a.size, inner = <usize>a.inner, groups = <usize>a.groups, unit = <usize>a.unit, eps = a.eps;
   const channels = size / inner, step = inner << 2, bytes = size << 2, scale = 1 / a.size;
   const weight = <usize>a.weight, means = <usize>a.mean, variances = <usize>a.variance, hasDx = a.dx != 0;
-  const end = min(<usize>hi * unit, <usize>a.rows);
+  const end = min(<usize>hi * unit, <usize>a.rows), op = <i32>a.activation, alpha = <f32>a.alpha, bias = <usize>a.bias;
+  const place = op ? <usize>a.dz : <usize>a.dy, toDy = <usize>a.dy - place, sink = <usize>a.scratch + (<usize>worker << 6);
   let row = <usize>lo * unit, part = <usize>a.partial + ((row * channels) << 4);
-  let x = <usize>a.x + row * bytes, dy = <usize>a.dy + row * bytes, dx = <usize>a.dx + row * bytes;
+  let x = <usize>a.x + row * bytes, dy = place + row * bytes, dx = <usize>a.dx + row * bytes;
   for (; row < end; row++) {
     const mean = means ? load<f64>(means + (row << 3)) : 0, h = <f32>mean, rest = mean - <f64>h;
-    const rstd = 1 / sqrt<f64>(load<f64>(variances + (row << 3)) + eps), from = weight + (((row % groups) * channels) << 2);
+    const rstd = 1 / sqrt<f64>(load<f64>(variances + (row << 3)) + eps), first = ((row % groups) * channels) << 2;
+    const from = weight + first;
     let sumG: f64 = 0, sumGX: f64 = 0, p = x, q = dy, w = from;
     for (let c: usize = 0; c < channels; c++, p += step, q += step, w += 4, part += 16) {
+      const wc: f64 = weight ? load<f32>(w) : 1;
+      if (op) {
+        const shift: f32 = bias ? load<f32>(bias + first + (c << 2)) : 0;
+        runDz(p, q + toDy, q, inner, mean, <f32>(rstd * wc), shift, op - 1, alpha, sink);
+      }
       runSums(p, q, inner, h, part);
-      const s = load<f64>(part), sx = (load<f64>(part, 8) - rest * s) * rstd, wc: f64 = weight ? load<f32>(w) : 1;
+      const s = load<f64>(part), sx = (load<f64>(part, 8) - rest * s) * rstd;
       store<f64>(part, sx, 8);
       sumG += wc * s; sumGX += wc * sx;
     }
@@ -115,6 +137,7 @@ export function row_norm_merge_runs(args: usize, lo: i32, hi: i32, worker: i32):
 @unmanaged class ElementGrad {
   x: f64; dy: f64; weight: f64; mean: f64; variance: f64; dx: f64; sums: f64; partial: f64;
   batch: f64; groups: f64; size: f64; eps: f64; block: f64; columns: f64; together: f64;
+  activation: f64; alpha: f64; bias: f64; dz: f64; scratch: f64;
 }
 
 /** What the shares of a row need, in float32; then its two sums. */
@@ -134,45 +157,57 @@ const SPAN: usize = 256;
  * one stream, which is faster than down the rows.)
  * `sums` holds RowTerms: `together` for each thread where columns span the row; else one for each row and tile, [rows, tiles],
  * and dx is left to row_norm_grad_dx.
+ * With an activation the gradient to what went into it is written to `dz` and takes the place of dy, as in
+ * row_norm_grad_runs. It may lie in dx, so that dx waits for the shares.
  */
 export function row_norm_grad_elements(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<ElementGrad>(args);
   const size = <usize>a.size, groups = <usize>a.groups, columns = <usize>a.columns, block = <usize>a.block;
   const tiles = (size + columns - 1) / columns, affine = groups * size, shares = a.partial != 0, hasDx = a.dx != 0;
   const means = <usize>a.mean, variances = <usize>a.variance, eps = a.eps, scale = 1 / a.size, batch = <usize>a.batch;
-  const together = <usize>a.together, next = affine << 2;
+  const together = <usize>a.together, next = affine << 2, op = <i32>a.activation, alpha = <f32>a.alpha;
+  const place = op ? <usize>a.dz : <usize>a.dy, toDy = <usize>a.dy - place, sink = <usize>a.scratch + (<usize>worker << 6);
   for (let u = <usize>lo; u < <usize>hi; u++) {
     const tile = u % tiles, column = tile * columns, n = min(columns, size - column);
     const group = (u / tiles) % groups, b = u / tiles / groups, from = group * size + column;
-    const w = <usize>a.weight + (from << 2), partial = <usize>a.partial + ((2 * b * affine + from) << 3);
+    const w = <usize>a.weight + (from << 2), bias = <usize>a.bias + (from << 2), partial = <usize>a.partial + ((2 * b * affine + from) << 3);
     if (shares) {
       memory.fill(partial, 0, n << 3);
       memory.fill(partial + (affine << 3), 0, n << 3);
     }
     const first = b * block, end = min(first + block, batch), p = (first * affine + from) << 2;
-    let x = <usize>a.x + p, dy = <usize>a.dy + p, dx = <usize>a.dx + p;
+    let x = <usize>a.x + p, dy = place + p, dx = <usize>a.dx + p;
     for (let e = first; e < end; e += together) {
       const count = min(together, end - e), stride = tiles == 1 ? TERMS : groups * tiles * TERMS;
       const terms = <usize>a.sums + TERMS * (tiles == 1 ? <usize>worker * together : (e * groups + group) * tiles + tile);
-      const x0 = x, dy0 = dy;
+      const x0 = x, dy0 = dy, dx0 = dx;
       for (let i: usize = 0; i < count; i++, x += next, dy += next, dx += next) {
         const row = (e + i) * groups + group, t = changetype<RowTerms>(terms + i * stride);
         const mean = means ? load<f64>(means + (row << 3)) : 0, h = <f32>mean, rest = mean - <f64>h;
         const rstd = 1 / sqrt<f64>(load<f64>(variances + (row << 3)) + eps);
         t.hi = h; t.lo = <f32>rest; t.rstd = <f32>rstd;
+        if (op) elementsDz(x, w, bias, dy + toDy, dy, n, mean, <f32>rstd, means != 0, a.bias != 0, op - 1, alpha, sink);
         if (means) elementSums(x, dy, w, n, h, changetype<usize>(t) + offsetof<RowTerms>("sum"));
         else elementSumsPlain(x, dy, w, n, changetype<usize>(t) + offsetof<RowTerms>("sum"));
-        if (hasDx && tiles == 1) elementDx(x, dy, w, dx, n, h, rest, rstd, t.sum, t.sumX, scale);
+        if (hasDx && tiles == 1 && !op) elementDx(x, dy, w, dx, n, h, rest, rstd, t.sum, t.sumX, scale);
       }
-      if (!shares) continue;
-      const dWeight = partial, dBias = partial + (affine << 3);
-      for (let c: usize = 0; c < n; c += SPAN) {
-        const span = min(SPAN, n - c), o = c << 2, d = c << 3;
-        for (let i: usize = 0; i < count; i += SHORT_BLOCK) {
-          const p = i * next + o, rows = min(SHORT_BLOCK, count - i), t = terms + i * stride;
-          if (means) addShares(x0 + p, dy0 + p, next, rows, t, stride, dWeight + d, dBias + d, span);
-          else addSharesPlain(x0 + p, dy0 + p, next, rows, t, stride, dWeight + d, dBias + d, span);
+      if (shares) {
+        const dWeight = partial, dBias = partial + (affine << 3);
+        for (let c: usize = 0; c < n; c += SPAN) {
+          const span = min(SPAN, n - c), o = c << 2, d = c << 3;
+          for (let i: usize = 0; i < count; i += SHORT_BLOCK) {
+            const p = i * next + o, rows = min(SHORT_BLOCK, count - i), t = terms + i * stride;
+            if (means) addShares(x0 + p, dy0 + p, next, rows, t, stride, dWeight + d, dBias + d, span);
+            else addSharesPlain(x0 + p, dy0 + p, next, rows, t, stride, dWeight + d, dBias + d, span);
+          }
         }
+      }
+      if (!op || !hasDx || tiles > 1) continue;
+      for (let i: usize = 0, o: usize = 0; i < count; i++, o += next) {
+        const row = (e + i) * groups + group, t = changetype<RowTerms>(terms + i * stride);
+        const rest = means ? load<f64>(means + (row << 3)) - <f64>t.hi : 0;
+        const rstd = 1 / sqrt<f64>(load<f64>(variances + (row << 3)) + eps);
+        elementDx(x0 + o, dy0 + o, w, dx0 + o, n, t.hi, rest, rstd, t.sum, t.sumX, scale);
       }
     }
   }
@@ -182,7 +217,7 @@ export function row_norm_grad_elements(args: usize, lo: i32, hi: i32, worker: i3
 export function row_norm_grad_dx(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<ElementGrad>(args);
   const size = <usize>a.size, groups = <usize>a.groups, columns = <usize>a.columns, tiles = (size + columns - 1) / columns;
-  const means = <usize>a.mean, variances = <usize>a.variance;
+  const means = <usize>a.mean, variances = <usize>a.variance, fromDy = a.activation != 0 ? <usize>a.dz : <usize>a.dy;
   for (let row = <usize>lo; row < <usize>hi; row++) {
     const mean = means ? load<f64>(means + (row << 3)) : 0, h = <f32>mean;
     const rstd = 1 / sqrt<f64>(load<f64>(variances + (row << 3)) + a.eps);
@@ -191,7 +226,7 @@ export function row_norm_grad_dx(args: usize, lo: i32, hi: i32, worker: i32): vo
       sum += changetype<RowTerms>(p).sum; sumX += changetype<RowTerms>(p).sumX;
     }
     const from = (row * size) << 2, w = <usize>a.weight + (((row % groups) * size) << 2);
-    const x = <usize>a.x + from, dy = <usize>a.dy + from, dx = <usize>a.dx + from;
+    const x = <usize>a.x + from, dy = fromDy + from, dx = <usize>a.dx + from;
     elementDx(x, dy, w, dx, size, h, mean - <f64>h, rstd, sum, sumX, 1 / a.size);
   }
 }
