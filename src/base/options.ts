@@ -72,3 +72,11 @@ export const checkBoolean = (what: string, value: unknown): boolean => {
   if (typeof value !== "boolean") throw new OptionError({ rule: `${what} must be true or false`, got: String(value) });
   return value;
 };
+
+/** One of a few words. */
+export function checkChoice<T extends string>(what: string, value: unknown, choices: readonly T[]): T {
+  if (choices.includes(value as T)) return value as T;
+  const listed = choices.map((c) => `"${c}"`).join(" or ");
+  if (typeof value === "string") throw unknownName(`${what} must be ${listed}`, value, choices);
+  throw new OptionError({ rule: `${what} must be ${listed}`, got: String(value) });
+}

@@ -1,5 +1,5 @@
 import { ShapeError } from "../base/errors.js";
-import { formatShape, normalizeAxis, type Shape } from "../base/shape.js";
+import { formatShape, normalizeAxis, type Shape, sameShape } from "../base/shape.js";
 import { type NormCase, statisticSize } from "./views.js";
 
 /** Rank of the input: BatchNorm1d takes 2 or 3, and so on. */
@@ -21,6 +21,15 @@ export function checkChannels(layer: string, shape: Shape, axis: number, channel
     got: `${shape[a]} in an input of shape ${formatShape(shape)}`,
     fix:
       elsewhere < 0 ? `Make the layer for ${shape[a]} channels` : `Axis ${elsewhere} has ${channels}: name it as axis`,
+  });
+}
+
+/** The input must have, behind its batch axis, the features that the layer was made for. */
+export function checkFeatures(layer: string, shape: Shape, features: Shape): void {
+  if (shape.length === features.length + 1 && sameShape(shape.slice(1), features)) return;
+  throw new ShapeError({
+    rule: `${layer} was made for an input [N, ${features.join(", ")}], with statistics for each feature`,
+    got: formatShape(shape),
   });
 }
 

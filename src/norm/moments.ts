@@ -38,6 +38,9 @@ export function mergeMoments(a: Moments, b: Moments): Moments {
   return { count, mean: a.mean + delta * share, m2: a.m2 + b.m2 + delta * delta * a.count * share };
 }
 
+/** Which divisor a variance has: n, or n - 1. */
+export type VarianceConvention = "biased" | "unbiased";
+
 /** M2 / n: what normalization divides by. NaN for no numbers. */
 export const biasedVariance = ({ count, m2 }: Moments): number => m2 / count;
 

@@ -1,12 +1,16 @@
 import { checkBatchStatistics, checkPerChannel } from "../../norm/checks.js";
-import { batchView } from "../../norm/views.js";
+import type { VarianceConvention } from "../../norm/moments.js";
+import { batchView, statisticSize } from "../../norm/views.js";
 import type { Tensor } from "../tensor.js";
 import { defineNorm, type NormInputs, type NormStatistics } from "./fused_norm.js";
+import { byUnbiasedVariance } from "./unbiased_variance.js";
 
 export interface BatchNormOptions {
   /** The channel axis; 1 for [N, C, ...], -1 for channels last. */
   readonly axis: number;
   readonly eps: number;
+  /** What x is divided by: M2 / n (default) or M2 / (n - 1). The statistics that come back are biased all the same. */
+  readonly variance?: VarianceConvention;
 }
 
 const training = defineNorm("batch_norm");
@@ -21,10 +25,16 @@ const evaluation = defineNorm("batch_norm_eval");
  * Throws: ShapeError if a channel has fewer than two values.
  * Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
  */
-export function batchNorm(inputs: NormInputs, { axis, eps }: BatchNormOptions): { out: Tensor; extra: NormStatistics } {
+export function batchNorm(
+  inputs: NormInputs,
+  { axis, eps, variance = "biased" }: BatchNormOptions,
+): { out: Tensor; extra: NormStatistics } {
   const on = batchView(inputs.x.shape, axis);
   checkBatchStatistics("Batch normalization", inputs.x.shape, on);
-  return training.run(inputs, { on, eps, affineShape: [on.view.channels] });
+  const affineShape = [on.view.channels];
+  if (variance === "biased") return training.run(inputs, { on, eps, affineShape });
+  const scaled = byUnbiasedVariance(inputs, eps, statisticSize(on), affineShape);
+  return training.run(scaled.inputs, { on, eps: scaled.eps, affineShape });
 }
 
 /**

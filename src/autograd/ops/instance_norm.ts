@@ -1,9 +1,10 @@
 import { normalizeAxis } from "../../base/shape.js";
 import { checkInstanceStatistics } from "../../norm/checks.js";
-import { instanceView } from "../../norm/views.js";
+import { instanceView, statisticSize } from "../../norm/views.js";
 import type { Tensor } from "../tensor.js";
 import type { BatchNormOptions } from "./batch_norm.js";
 import { defineNorm, type NormInputs, type NormStatistics } from "./fused_norm.js";
+import { byUnbiasedVariance } from "./unbiased_variance.js";
 
 const op = defineNorm("instance_norm");
 
@@ -18,10 +19,13 @@ const op = defineNorm("instance_norm");
  */
 export function instanceNorm(
   inputs: NormInputs,
-  { axis, eps, tracked }: BatchNormOptions & { readonly tracked: boolean },
+  { axis, eps, tracked, variance = "biased" }: BatchNormOptions & { readonly tracked: boolean },
 ): { out: Tensor; extra: NormStatistics } {
   const { shape } = inputs.x;
   const on = instanceView(shape, axis);
   checkInstanceStatistics("Instance normalization", shape, on, tracked);
-  return op.run(inputs, { on, eps, affineShape: [shape[normalizeAxis(axis, shape.length)]!] });
+  const affineShape = [shape[normalizeAxis(axis, shape.length)]!];
+  if (variance === "biased") return op.run(inputs, { on, eps, affineShape });
+  const scaled = byUnbiasedVariance(inputs, eps, statisticSize(on), affineShape);
+  return op.run(scaled.inputs, { on, eps: scaled.eps, affineShape });
 }

@@ -1,31 +1,45 @@
 import type { Tensor } from "../../autograd/index.js";
 import { batchNorm, batchNormEval } from "../../autograd/ops/batch_norm.js";
-import { checkChannels, checkRank } from "../../norm/checks.js";
+import type { Shape } from "../../base/shape.js";
+import { checkChannels, checkFeatures, checkRank } from "../../norm/checks.js";
 import { family, type NormTraits } from "../../norm/family.js";
 import { RunningNorm, type RunningNormOptions } from "./running_norm.js";
 import { disposeStatistics } from "./running_stats.js";
 
 export type BatchNormOptions = RunningNormOptions;
 
-abstract class BatchNormBase extends RunningNorm {
-  /** Batch statistics in training or without running ones; running statistics in evaluation. */
+/** Batch normalization and what is built on it: checks and views here, the statistics in `normalize`. */
+export abstract class BatchNormBase extends RunningNorm {
   override forward(x: Tensor): Tensor {
-    const { layer, axis, eps, weight, bias, running, numFeatures } = this;
+    const { layer, axis, numFeatures } = this;
     const { ranks, layouts }: NormTraits = family[layer];
     if (ranks) checkRank(layer, x.shape, ranks, layouts!);
-    checkChannels(layer, x.shape, axis, numFeatures);
-    const inputs = { x, weight, bias };
+    if (!this.perFeature) {
+      checkChannels(layer, x.shape, axis, numFeatures);
+      return this.normalize(x, axis);
+    }
+    checkFeatures(layer, x.shape, this.featureShape);
+    return this.normalize(x.reshape([-1, numFeatures]), 1).reshape(x.shape);
+  }
+
+  /** Batch statistics in training or without running ones; running statistics in evaluation. Channels lie on `axis`. */
+  protected normalize(x: Tensor, axis: number): Tensor {
+    const { eps, running, numFeatures } = this;
+    const inputs = { x, ...this.affine(x.shape[0]!) };
     if (running && !this.training) return batchNormEval(inputs, running, { axis, eps });
-    const { out, extra } = batchNorm(inputs, { axis, eps });
+    const { out, extra } = batchNorm(inputs, { axis, eps, variance: this.conventions.normalizingVariance });
     this.follow({ statistics: extra, repeat: 1, values: x.size / numFeatures });
     disposeStatistics(extra);
     return out;
   }
 }
 
-/** Batch normalization of an input of any rank, channels on any `axis`. */
+/**
+ * Batch normalization of an input of any rank, channels on any `axis`. With a shape instead of a number, [N, ...shape]
+ * is normalized feature by feature: statistics over the batch alone, and a weight and a bias for each feature.
+ */
 export class BatchNorm extends BatchNormBase {
-  constructor(numFeatures: number, options?: BatchNormOptions) {
+  constructor(numFeatures: number | Shape, options?: BatchNormOptions) {
     super("BatchNorm", numFeatures, options);
   }
 }

@@ -21,12 +21,13 @@ abstract class InstanceNormBase extends RunningNorm {
   }
 
   private normalize(x: Tensor): Tensor {
-    const { layer, axis, eps, weight, bias, running, numFeatures, training } = this;
+    const { layer, axis, eps, running, numFeatures, training } = this;
     checkChannels(layer, x.shape, axis, numFeatures);
-    const inputs = { x, weight, bias };
-    if (running && !training) return batchNormEval(inputs, running, { axis, eps });
     const samples = x.shape[0]!;
-    const { out, extra } = instanceNorm(inputs, { axis, eps, tracked: running !== null });
+    const inputs = { x, ...this.affine(samples) };
+    if (running && !training) return batchNormEval(inputs, running, { axis, eps });
+    const { normalizingVariance: variance } = this.conventions;
+    const { out, extra } = instanceNorm(inputs, { axis, eps, tracked: running !== null, variance });
     this.follow({ statistics: extra, repeat: samples, values: x.size / (samples * numFeatures) });
     disposeStatistics(extra);
     return out;

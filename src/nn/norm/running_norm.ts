@@ -1,13 +1,15 @@
 import { ones, type Tensor, tensor, zeros } from "../../autograd/index.js";
 import { OptionError } from "../../base/errors.js";
-import { checkBoolean, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
+import { checkBoolean, checkChoice, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
+import { numberOfElements, type Shape } from "../../base/shape.js";
 import { family, type NormName, type NormTraits } from "../../norm/family.js";
 import { checkMomentum, type Momentum, momentumWeight } from "../../norm/momentum.js";
 import { Module, Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { asOperand, type ConventionOptions, checkConventions, conventionDefaults } from "./conventions.js";
 import { type Batch, isFiniteBatch, moveRunning, type Running, runningStatsMove } from "./running_stats.js";
 
-export interface RunningNormOptions extends PlacementOptions {
+export interface RunningNormOptions extends ConventionOptions, PlacementOptions {
   readonly eps?: number;
   /** Weight of the new batch in running statistics; null averages all batches alike; or a schedule n -> weight. */
   readonly momentum?: Momentum;
@@ -31,17 +33,27 @@ export abstract class RunningNorm extends Module {
   momentum: Momentum;
   readonly axis: number;
   readonly runningStats: "update" | "guard";
+  readonly conventions: Required<ConventionOptions>;
+  readonly numFeatures: number;
+  /** Shape of weight, bias and running statistics. */
+  readonly featureShape: Shape;
+  /** Whether features (all but the batch axis) have statistics of their own, rather than channels. */
+  readonly perFeature: boolean;
   /** Batches that `runningStats: "guard"` left out. */
   skippedUpdates = 0;
 
   constructor(
     protected readonly layer: NormName,
-    readonly numFeatures: number,
+    numFeatures: number | Shape,
     options?: RunningNormOptions,
   ) {
     super();
     const traits: NormTraits = family[layer];
-    checkPositiveInteger(`${layer}: numFeatures`, numFeatures);
+    this.perFeature = Array.isArray(numFeatures);
+    this.featureShape = (this.perFeature ? [...(numFeatures as Shape)] : [numFeatures as number]).map((d) =>
+      checkPositiveInteger(`${layer}: numFeatures`, d),
+    );
+    this.numFeatures = numberOfElements(this.featureShape);
     const o = readOptions(layer, options, {
       eps: traits.eps as number,
       momentum: traits.momentum as Momentum,
@@ -49,19 +61,21 @@ export abstract class RunningNorm extends Module {
       trackRunningStats: traits.trackRunningStats === true,
       axis: 1,
       runningStats: "update" as "update" | "guard",
+      ...conventionDefaults,
       ...placementDefaults,
     });
     const { dtype } = readPlacement(o);
     this.eps = checkNonNegative(`${layer}: eps`, o.eps);
     this.momentum = checkMomentum(layer, o.momentum);
     this.axis = checkAxis(layer, o.axis);
-    this.runningStats = checkRunningStats(layer, o.runningStats);
+    this.runningStats = checkChoice(`${layer}: runningStats`, o.runningStats, ["update", "guard"]);
+    this.conventions = checkConventions(layer, o);
     const affine = checkBoolean(`${layer}: affine`, o.affine);
-    this.weight = affine ? new Parameter(ones([numFeatures], { dtype })) : null;
-    this.bias = affine ? new Parameter(zeros([numFeatures], { dtype })) : null;
+    this.weight = affine ? new Parameter(ones(this.featureShape, { dtype })) : null;
+    this.bias = affine ? new Parameter(zeros(this.featureShape, { dtype })) : null;
     const tracks = checkBoolean(`${layer}: trackRunningStats`, o.trackRunningStats);
-    this.registerBuffer("runningMean", tracks ? zeros([numFeatures], { dtype }) : null);
-    this.registerBuffer("runningVar", tracks ? ones([numFeatures], { dtype }) : null);
+    this.registerBuffer("runningMean", tracks ? zeros(this.featureShape, { dtype }) : null);
+    this.registerBuffer("runningVar", tracks ? ones(this.featureShape, { dtype }) : null);
     this.registerBuffer("numBatchesTracked", tracks ? tensor(0, { dtype: "int32" }) : null);
   }
 
@@ -73,8 +87,21 @@ export abstract class RunningNorm extends Module {
     this.skippedUpdates = 0;
   }
 
+  /** Flat running statistics, or null. */
   protected get running(): Running | null {
-    return this.runningMean && this.runningVar ? { mean: this.runningMean, variance: this.runningVar } : null;
+    const { runningMean: mean, runningVar: variance, perFeature } = this;
+    if (!mean || !variance) return null;
+    return perFeature ? { mean: mean.reshape([-1]), variance: variance.reshape([-1]) } : { mean, variance };
+  }
+
+  /** Weight and bias as the ops take them: flat, with gradients as parameterGradients asks for `samples` samples. */
+  protected affine(samples: number): { weight: Tensor | null; bias: Tensor | null } {
+    const { weight, bias, numFeatures } = this;
+    const { parameterGradients } = this.conventions;
+    return {
+      weight: asOperand<Tensor | null>(weight, [numFeatures], parameterGradients, samples),
+      bias: asOperand<Tensor | null>(bias, [numFeatures], parameterGradients, samples),
+    };
   }
 
   /** Moves the running statistics, if there are any, by one training batch. */
@@ -86,7 +113,7 @@ export abstract class RunningNorm extends Module {
       return;
     }
     const n = counter.item() + 1;
-    moveRunning(running, batch, momentumWeight(this.momentum, n));
+    moveRunning(running, batch, momentumWeight(this.momentum, n), this.conventions.runningVariance);
     counter.assign([n]);
   }
 }
@@ -97,13 +124,5 @@ export function checkAxis(layer: string, axis: unknown): number {
     rule: `${layer}: axis must be a whole number, the place of the channels in the input's shape`,
     got: String(axis),
     fix: "Use 1 for [N, C, ...] and -1 for channels last",
-  });
-}
-
-function checkRunningStats(layer: string, value: unknown): "update" | "guard" {
-  if (value === "update" || value === "guard") return value;
-  throw new OptionError({
-    rule: `${layer}: runningStats must be "update" or "guard"`,
-    got: JSON.stringify(value) ?? "",
   });
 }

@@ -3,7 +3,7 @@ import type { NormStatistics } from "../../autograd/ops/fused_norm.js";
 import { StateError } from "../../base/errors.js";
 import { kernels } from "../../kernels/dispatch.js";
 import { checkPerChannel } from "../../norm/checks.js";
-import { besselFactor } from "../../norm/moments.js";
+import { besselFactor, type VarianceConvention } from "../../norm/moments.js";
 
 /** Running statistics of a layer or of a caller of F, updated in place. */
 export interface Running {
@@ -47,11 +47,16 @@ export function noStatsUpdate<T>(body: () => T): T {
   }
 }
 
-/** running = (1 - weight) * running + weight * batch, with the unbiased variance of the batch. */
-export function moveRunning(running: Running, { statistics, repeat, values }: Batch, weight: number): void {
+/** running = (1 - weight) * running + weight * batch, with the variance of the batch as `convention` says. */
+export function moveRunning(
+  running: Running,
+  { statistics, repeat, values }: Batch,
+  weight: number,
+  convention: VarianceConvention = "unbiased",
+): void {
   const moves = [
     [running.mean, statistics.mean!, 1],
-    [running.variance, statistics.variance, besselFactor(values)],
+    [running.variance, statistics.variance, convention === "unbiased" ? besselFactor(values) : 1],
   ] as const;
   for (const [to, from, scale] of moves) {
     kernels.updateRunning(to.storage, from.storage, repeat, weight, scale);
