@@ -73,6 +73,18 @@ export function groupColumns(shape: Shape, groups: number, axis = 1): ColumnCase
   return column(shape[0]!, shape.slice(1, a), channels, shape.slice(a + 1), channels / groups);
 }
 
+/**
+ * Statistics for each sample, each of `groups` runs of neighbouring channels, and each position: over the channels of a
+ * group alone. Channels lie on axis 1. The view's channels are the positions, so its affine is not that of the layer.
+ */
+export function positionView(shape: Shape, groups: number): ColumnCase {
+  const { batch, channels, inner, merge } = groupColumns(shape, groups).view;
+  return {
+    kernel: "column",
+    view: { batch: (batch * channels) / merge, outer: merge, channels: inner, inner: 1, merge: 1 },
+  };
+}
+
 /** Statistics for each sample and each channel: group normalization with one channel to a group. */
 export function instanceView(shape: Shape, axis = 1): NormCase {
   return groupView(shape, shape[channelAxisBehindBatch(shape, axis)]!, axis);

@@ -1,6 +1,7 @@
-import { normalizeAxis } from "../../base/shape.js";
-import { groupView } from "../../norm/views.js";
+import { normalizeAxis, numberOfElements } from "../../base/shape.js";
+import { groupView, positionView, type RowCase } from "../../norm/views.js";
 import type { Tensor } from "../tensor.js";
+import { channelAffine } from "./channel_affine.js";
 import { defineNorm, type NormInputs } from "./fused_norm.js";
 
 export interface GroupNormOptions {
@@ -11,6 +12,7 @@ export interface GroupNormOptions {
 }
 
 const op = defineNorm("group_norm");
+const positions = defineNorm("position_norm");
 
 /**
  * Group normalization: one mean and one biased variance for each sample and each run of C / groups channels. groups = 1
@@ -26,4 +28,34 @@ export function groupNorm(inputs: NormInputs, { groups, axis, eps }: GroupNormOp
   const { shape } = inputs.x;
   const on = groupView(shape, groups, axis);
   return op(inputs, { on, eps, affineShape: [shape[normalizeAxis(axis, shape.length)]!] });
+}
+
+/** The same, channels on axis 1, with a weight and a bias for each feature: both [C * S], S the product of what follows C. */
+export function groupNormPerFeature(inputs: NormInputs, { groups, eps }: Omit<GroupNormOptions, "axis">): Tensor {
+  const { shape } = inputs.x;
+  const { view } = groupView(shape, groups) as RowCase;
+  return op(inputs, {
+    on: { kernel: "row", view: { ...view, inner: 1 } },
+    eps,
+    affineShape: [numberOfElements(shape.slice(1))],
+  });
+}
+
+/**
+ * Group normalization at each position: one mean and one biased variance for each sample, each run of C / groups
+ * channels, and each position, over the channels of the run alone. groups = C leaves the bias.
+ *
+ * Shapes: x and y [N, C, ...]; weight and bias [C], or [C * S] with S positions: one for each feature.
+ * Source: the group normalization of DLL; with groups = 1 that of ConvNeXt's channels-first layers.
+ */
+export function groupNormPerPosition(
+  { x, weight, bias }: NormInputs,
+  { groups, eps }: Omit<GroupNormOptions, "axis">,
+): Tensor {
+  const xhat = positions({ x, weight: null, bias: null }, { on: positionView(x.shape, groups), eps, affineShape: [] });
+  const channels = x.shape[1]!;
+  const features = numberOfElements(x.shape.slice(1));
+  const perFeature = (weight ?? bias)?.size === features && features !== channels;
+  if (!perFeature) return channelAffine({ x: xhat, weight, bias });
+  return channelAffine({ x: xhat.reshape([-1, features]), weight, bias }).reshape(x.shape);
 }
