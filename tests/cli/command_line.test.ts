@@ -189,4 +189,16 @@ describe("compare", () => {
     expect(JSON.parse(lastLine(out)).runs).toHaveLength(4);
     expect(readFileSync(join(folder, "study/report.html"), "utf8")).toContain("Test accuracy by batch size");
   });
+
+  it("repeats with several seeds, and shows mean and spread", async () => {
+    const args = ["compare", "--epochs", "1", "--norms", "group", "--batch-size", "512", "--seeds", "3", "--seed", "4"];
+    const { code, out } = await evenkeel(...args, "--json", "--out", "seeds");
+    expect(code).toBe(0);
+    const { runs } = JSON.parse(lastLine(out)) as { runs: { seed: number; testAccuracy: number }[] };
+    expect(runs.map((run) => run.seed)).toEqual([4, 5, 6]);
+    const shares = runs.map((run) => 100 * run.testAccuracy);
+    const mean = (shares[0]! + shares[1]! + shares[2]!) / 3;
+    const spread = Math.sqrt(shares.reduce((sum, v) => sum + (v - mean) ** 2, 0) / 2);
+    expect(out).toContain(`${mean.toFixed(2)} % ± ${spread.toFixed(2)}`);
+  });
 });
