@@ -86,7 +86,9 @@ describe("values recorded from torch (norms_torch.py), over training steps and a
     test(`${name}, float32`, () => follow(c, "float32", 1e-6));
   }
 
-  test("cover each layer", () => {
-    expect([...new Set(cases.map((c) => c.layer))].sort()).toEqual([...layers.keys()].sort());
+  test("cover each layer that torch has", () => {
+    const names = ["BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "InstanceNorm1d"];
+    names.push("InstanceNorm2d", "InstanceNorm3d", "LayerNorm", "RMSNorm");
+    expect([...new Set(cases.map((c) => c.layer))].sort()).toEqual(names);
   });
 });

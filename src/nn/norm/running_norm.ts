@@ -46,6 +46,8 @@ export abstract class RunningNorm extends Module {
     protected readonly layer: NormName,
     numFeatures: number | Shape,
     options?: RunningNormOptions,
+    /** Options that this layer has beside these, with their defaults; it reads them itself. */
+    own: object = {},
   ) {
     super();
     const traits: NormTraits = family[layer];
@@ -63,6 +65,7 @@ export abstract class RunningNorm extends Module {
       runningStats: "update" as "update" | "guard",
       ...conventionDefaults,
       ...placementDefaults,
+      ...own,
     });
     const { dtype } = readPlacement(o);
     this.eps = checkNonNegative(`${layer}: eps`, o.eps);
