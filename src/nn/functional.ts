@@ -22,6 +22,9 @@ export { huberLoss } from "./loss/huber.js";
 export { l1Loss } from "./loss/l1.js";
 export { mseLoss } from "./loss/mse.js";
 export * from "./norm/functional.js";
+export { spectralNormalized as spectralNorm } from "./norm/spectral_norm.js";
+export { weightNormalized as weightNorm } from "./norm/weight_norm.js";
+export { weightStandardized as weightStandardization } from "./norm/weight_standardization.js";
 
 export type ConvFunctionOptions = ConvOptions & { readonly bias?: Tensor | null };
 export type ConvTransposeFunctionOptions = ConvTransposeOptions & { readonly bias?: Tensor | null };

@@ -30,6 +30,10 @@ export {
   type MultiheadAttentionOptions,
 } from "./multihead_attention.js";
 export * from "./norm/index.js";
+export { removeParametrization } from "./norm/parametrize.js";
+export { type SpectralNormOptions, spectralNorm } from "./norm/spectral_norm.js";
+export { type WeightNormOptions, weightNorm } from "./norm/weight_norm.js";
+export { type WeightStandardizationOptions, weightStandardization } from "./norm/weight_standardization.js";
 export type { PlacementOptions } from "./placement.js";
 export { Residual } from "./residual.js";
 export { Sequential } from "./sequential.js";

@@ -26,6 +26,12 @@ export type StateSource =
   | Tensor
   | { readonly shape: readonly number[]; readonly data: NumberArray | readonly number[] };
 
+/** What is asked of the values that a saved state gives to a buffer. */
+export interface BufferRules {
+  /** The least value: 0 for a variance. */
+  readonly least?: number;
+}
+
 /** Depth of module calls: only the outermost call remembers its input for `backward`. */
 let depth = 0;
 
@@ -35,7 +41,9 @@ let depth = 0;
  */
 export abstract class Module {
   training = true;
-  readonly #buffers = new Set<string>();
+  /** While true, `train()` leaves this module in evaluation (nn.freeze). */
+  heldInEval = false;
+  readonly #buffers = new Map<string, BufferRules>();
   #last: { input: Tensor; output: Tensor } | null = null;
 
   constructor() {
@@ -94,10 +102,31 @@ export abstract class Module {
   }
 
   /** Makes a tensor part of the state without being learned. `null` leaves the name out of the state. */
-  protected registerBuffer(name: keyof this & string, value: Tensor | null): void {
-    this.#buffers.add(name);
+  protected registerBuffer(name: keyof this & string, value: Tensor | null, rules: BufferRules = {}): void {
+    this.#buffers.set(name, rules);
     if (value) own(value);
     (this as Record<string, unknown>)[name] = value;
+  }
+
+  /** Takes a buffer out of the module and gives its memory back. */
+  protected removeBuffer(name: string): void {
+    const self = this as Record<string, unknown>;
+    const value = self[name];
+    if (!this.#buffers.delete(name)) return;
+    delete self[name];
+    if (value instanceof Tensor) disown(value).dispose();
+  }
+
+  /**
+   * Puts `by` wherever this module holds `child` directly: in properties and in arrays of modules. A module that keeps
+   * its children elsewhere overrides this together with namedChildren.
+   */
+  replaceChild(child: Module, by: Module): void {
+    const self = this as unknown as Record<string, unknown>;
+    for (const [name, value] of Object.entries(this)) {
+      if (value === child) self[name] = by;
+      else if (Array.isArray(value)) for (const [i, item] of value.entries()) if (item === child) value[i] = by;
+    }
   }
 
   /** Direct children with their names. */
@@ -139,7 +168,10 @@ export abstract class Module {
 
   namedBuffers(): [string, Tensor][] {
     return this.#entries((module) =>
-      [...module.#buffers].map((name) => [stateName(name), (module as unknown as Record<string, unknown>)[name]]),
+      [...module.#buffers.keys()].map((name) => [
+        stateName(name),
+        (module as unknown as Record<string, unknown>)[name],
+      ]),
     );
   }
 
@@ -149,7 +181,7 @@ export abstract class Module {
 
   /** Training mode here and below: batch statistics, dropout on. */
   train(mode = true): this {
-    for (const module of this.modules()) module.training = mode;
+    for (const module of this.modules()) module.training = mode && !module.heldInEval;
     return this;
   }
 
@@ -192,7 +224,7 @@ export abstract class Module {
   stateDict(): StateDict {
     const named = this.#entries((module) => [
       ...module.#properties().filter(([, v]) => v instanceof Parameter),
-      ...[...module.#buffers].map((name): [string, unknown] => [
+      ...[...module.#buffers.keys()].map((name): [string, unknown] => [
         stateName(name),
         (module as unknown as Record<string, unknown>)[name],
       ]),
@@ -202,7 +234,7 @@ export abstract class Module {
 
   /**
    * Copies values in by name. With `strict` (default) every name must match. Nothing is changed when it throws.
-   * Throws FormatError with all names that are missing, unexpected, or of another shape.
+   * Throws FormatError with all names that are missing, unexpected, of another shape, or out of a buffer's range.
    */
   loadStateDict(
     state: Readonly<Record<string, StateSource>> | ReadonlyMap<string, StateSource>,
@@ -231,11 +263,30 @@ export abstract class Module {
           fix: "Build the model with the options it was saved with, or pass { strict: false } to load what fits by name",
         });
       }
+      this.#checkRanges(given);
       for (const [name, target] of Object.entries(targets)) {
         const value = given.get(name);
         if (value) target.assign(value instanceof Tensor ? value : value.data);
       }
     });
+  }
+
+  #checkRanges(given: ReadonlyMap<string, StateSource>): void {
+    for (const [path, module] of this.namedModules()) {
+      for (const [name, { least }] of module.#buffers) {
+        const full = path ? `${path}.${stateName(name)}` : stateName(name);
+        const value = given.get(full);
+        if (!value || least === undefined) continue;
+        const numbers = value instanceof Tensor ? value.storage.view : value.data;
+        const at = numbers.findIndex((v) => v < least);
+        if (at < 0) continue;
+        throw new FormatError({
+          rule: `${full} holds numbers of at least ${least}`,
+          got: `${numbers[at]} at place ${at}`,
+          fix: "The file is damaged, or holds something else under this name",
+        });
+      }
+    }
   }
 
   /** Gives back the memory of all parameters, buffers and gradients. */

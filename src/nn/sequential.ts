@@ -46,6 +46,10 @@ export class Sequential extends Module {
     return this.#layers.map((layer, i) => [String(i), layer]);
   }
 
+  override replaceChild(child: Module, by: Module): void {
+    for (const [i, layer] of this.#layers.entries()) if (layer === child) this.#layers[i] = by;
+  }
+
   override forward(x: Tensor): Tensor {
     let current = x;
     for (const layer of this.#layers) {

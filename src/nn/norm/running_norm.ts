@@ -78,8 +78,8 @@ export abstract class RunningNorm extends Module {
     this.bias = affine ? new Parameter(zeros(this.featureShape, { dtype })) : null;
     const tracks = checkBoolean(`${layer}: trackRunningStats`, o.trackRunningStats);
     this.registerBuffer("runningMean", tracks ? zeros(this.featureShape, { dtype }) : null);
-    this.registerBuffer("runningVar", tracks ? ones(this.featureShape, { dtype }) : null);
-    this.registerBuffer("numBatchesTracked", tracks ? tensor(0, { dtype: "int32" }) : null);
+    this.registerBuffer("runningVar", tracks ? ones(this.featureShape, { dtype }) : null, { least: 0 });
+    this.registerBuffer("numBatchesTracked", tracks ? tensor(0, { dtype: "int32" }) : null, { least: 0 });
   }
 
   /** Mean 0, variance 1, no batches. */
