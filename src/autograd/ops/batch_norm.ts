@@ -11,6 +11,8 @@ export interface BatchNormOptions {
   readonly eps: number;
   /** What x is divided by: M2 / n (default) or M2 / (n - 1). The statistics that come back are biased all the same. */
   readonly variance?: VarianceConvention;
+  /** Takes a channel of one value, whose variance is 0 and whose output is therefore the bias. Default false: refused. */
+  readonly allowLone?: boolean;
 }
 
 const training = defineNorm("batch_norm");
@@ -22,15 +24,15 @@ const evaluation = defineNorm("batch_norm_eval");
  *
  * Shapes: x and y [..., C, ...] with C on `axis`; weight and bias [C], each optional; statistics [C].
  * Units, saves: see fused_norm.ts.
- * Throws: ShapeError if a channel has fewer than two values.
+ * Throws: ShapeError if a channel has no value, or has one and allowLone is not set.
  * Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
  */
 export function batchNorm(
   inputs: NormInputs,
-  { axis, eps, variance = "biased" }: BatchNormOptions,
+  { axis, eps, variance = "biased", allowLone = false }: BatchNormOptions,
 ): { out: Tensor; extra: NormStatistics } {
   const on = batchView(inputs.x.shape, axis);
-  checkBatchStatistics("Batch normalization", inputs.x.shape, on);
+  if (!allowLone || statisticSize(on) !== 1) checkBatchStatistics("Batch normalization", inputs.x.shape, on);
   const affineShape = [on.view.channels];
   if (variance === "biased") return training.run(inputs, { on, eps, affineShape });
   const scaled = byUnbiasedVariance(inputs, eps, statisticSize(on), affineShape);

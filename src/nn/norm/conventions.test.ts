@@ -164,3 +164,22 @@ test("an unknown convention names those there are", () => {
   expect(() => new GroupNorm(2, 4, { statistics: "sampel" as never })).toThrow(/Did you mean "sample"\?/);
   expect(() => new GroupNorm(3, [4, 2])).toThrow(ShapeError);
 });
+
+test("features may share weight and bias: affineShape broadcasts, and its gradients are summed back", () => {
+  const [x, dy] = [normal([6, 3, 4], 1, 2), normal([6, 3, 4])];
+  const shared = new BatchNorm([3, 4], { ...f64, affineShape: [4] });
+  const full = new BatchNorm([3, 4], f64);
+  const [w, b] = [normal([4]), normal([4])];
+  shared.weight!.assign(w);
+  shared.bias!.assign(b);
+  full.weight!.assign(w.expand([3, 4]));
+  full.bias!.assign(b.expand([3, 4]));
+  expect(values(shared.forward(x))).toEqual(values(full.forward(x)));
+  expect(values(shared.backward(dy))).toEqual(values(full.backward(dy)));
+  for (const [i, p] of shared.parameters().entries()) {
+    expect(relativeError(values(p.grad), values(full.parameters()[i]!.grad!.sum([0])))).toBeLessThanOrEqual(1e-15);
+  }
+  expect(shared.runningMean!.shape).toEqual([3, 4]);
+  expect(() => new BatchNorm([3, 4], { affineShape: [3] })).toThrow(ShapeError);
+  expect(() => new BatchNorm([3, 4], { affineShape: [2, 3, 4] })).toThrow(ShapeError);
+});

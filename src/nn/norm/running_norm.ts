@@ -1,7 +1,7 @@
 import { ones, type Tensor, tensor, zeros } from "../../autograd/index.js";
-import { OptionError } from "../../base/errors.js";
+import { OptionError, ShapeError } from "../../base/errors.js";
 import { checkBoolean, checkChoice, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
-import { numberOfElements, type Shape } from "../../base/shape.js";
+import { broadcastShapes, formatShape, numberOfElements, type Shape, sameShape } from "../../base/shape.js";
 import { family, type NormName, type NormTraits } from "../../norm/family.js";
 import { checkMomentum, type Momentum, momentumWeight } from "../../norm/momentum.js";
 import { Module, Parameter } from "../module.js";
@@ -14,6 +14,8 @@ export interface RunningNormOptions extends ConventionOptions, PlacementOptions 
   /** Weight of the new batch in running statistics; null averages all batches alike; or a schedule n -> weight. */
   readonly momentum?: Momentum;
   readonly affine?: boolean;
+  /** Shape of weight and bias where they are shared among features: one that broadcasts to the features', as [C] to [H, C]. */
+  readonly affineShape?: Shape | null;
   readonly trackRunningStats?: boolean;
   /** The channel axis: 1 (default) for [N, C, ...], -1 for channels last. */
   readonly axis?: number;
@@ -35,7 +37,7 @@ export abstract class RunningNorm extends Module {
   readonly runningStats: "update" | "guard";
   readonly conventions: Required<ConventionOptions>;
   readonly numFeatures: number;
-  /** Shape of weight, bias and running statistics. */
+  /** Shape of the running statistics, and of weight and bias unless affineShape says otherwise. */
   readonly featureShape: Shape;
   /** Whether features (all but the batch axis) have statistics of their own, rather than channels. */
   readonly perFeature: boolean;
@@ -60,6 +62,7 @@ export abstract class RunningNorm extends Module {
       eps: traits.eps as number,
       momentum: traits.momentum as Momentum,
       affine: traits.affine,
+      affineShape: null as Shape | null,
       trackRunningStats: traits.trackRunningStats === true,
       axis: 1,
       runningStats: "update" as "update" | "guard",
@@ -74,8 +77,9 @@ export abstract class RunningNorm extends Module {
     this.runningStats = checkChoice(`${layer}: runningStats`, o.runningStats, ["update", "guard"]);
     this.conventions = checkConventions(layer, o);
     const affine = checkBoolean(`${layer}: affine`, o.affine);
-    this.weight = affine ? new Parameter(ones(this.featureShape, { dtype })) : null;
-    this.bias = affine ? new Parameter(zeros(this.featureShape, { dtype })) : null;
+    const shape = checkAffineShape(layer, o.affineShape, this.featureShape);
+    this.weight = affine ? new Parameter(ones(shape, { dtype })) : null;
+    this.bias = affine ? new Parameter(zeros(shape, { dtype })) : null;
     const tracks = checkBoolean(`${layer}: trackRunningStats`, o.trackRunningStats);
     this.registerBuffer("runningMean", tracks ? zeros(this.featureShape, { dtype }) : null);
     this.registerBuffer("runningVar", tracks ? ones(this.featureShape, { dtype }) : null, { least: 0 });
@@ -99,12 +103,10 @@ export abstract class RunningNorm extends Module {
 
   /** Weight and bias as the ops take them: flat, with gradients as parameterGradients asks for `samples` samples. */
   protected affine(samples: number): { weight: Tensor | null; bias: Tensor | null } {
-    const { weight, bias, numFeatures } = this;
-    const { parameterGradients } = this.conventions;
-    return {
-      weight: asOperand<Tensor | null>(weight, [numFeatures], parameterGradients, samples),
-      bias: asOperand<Tensor | null>(bias, [numFeatures], parameterGradients, samples),
-    };
+    const { weight, bias, numFeatures, featureShape } = this;
+    const operand = (p: Tensor | null) =>
+      asOperand(p?.expand(featureShape) ?? null, [numFeatures], this.conventions.parameterGradients, samples);
+    return { weight: operand(weight), bias: operand(bias) };
   }
 
   /** Moves the running statistics, if there are any, by one training batch. */
@@ -127,5 +129,14 @@ export function checkAxis(layer: string, axis: unknown): number {
     rule: `${layer}: axis must be a whole number, the place of the channels in the input's shape`,
     got: String(axis),
     fix: "Use 1 for [N, C, ...] and -1 for channels last",
+  });
+}
+
+function checkAffineShape(layer: string, shape: Shape | null, features: Shape): Shape {
+  if (shape === null) return features;
+  if (sameShape(broadcastShapes(shape, features), features)) return shape;
+  throw new ShapeError({
+    rule: `${layer}: affineShape must broadcast to the features ${formatShape(features)}`,
+    got: formatShape(shape),
   });
 }
