@@ -68,6 +68,7 @@ export interface KernelSet {
     stats: Stats,
     view: ColumnView,
     eps: number,
+    activation?: NormActivation | null,
   ): void;
   /** The same with given statistics, which may be float32 or float64. */
   columnNormEval(
@@ -78,6 +79,7 @@ export interface KernelSet {
     stats: Stats,
     view: ColumnView,
     eps: number,
+    activation?: NormActivation | null,
   ): void;
   /** Null outputs are not computed. With `frozen` the statistics are constants (evaluation). */
   columnNormGrad(
@@ -89,6 +91,7 @@ export interface KernelSet {
     view: ColumnView,
     eps: number,
     frozen: boolean,
+    activation?: NormActivationGrad | null,
   ): void;
   /** Statistics alone. */
   columnMoments(x: Slot, stats: Stats, view: ColumnView): void;

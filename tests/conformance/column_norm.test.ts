@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { KernelSet } from "../../src/kernels/kernel_set.js";
+import type { ActivationOp, KernelSet } from "../../src/kernels/kernel_set.js";
 import { reference } from "../../src/kernels/reference/index.js";
 import { wasm } from "../../src/kernels/wasm/index.js";
 import type { Storage } from "../../src/memory/storage.js";
@@ -140,7 +140,60 @@ const parts = (v: ColumnView): ConformanceCase => ({
   },
 });
 
+const activations: ActivationOp[] = ["relu", "leakyRelu", "gelu", "geluTanh", "silu", "sigmoid", "tanh"];
+
+/** Forward, beside x and over it, and gradient through an activation. */
+const activated = (v: ColumnView, op: ActivationOp, frozen: boolean, wanted: Wanted = "all"): ConformanceCase => ({
+  name: `${op} ${nameOf(v)}, ${wanted}${frozen ? ", frozen" : ""}`,
+  // As for the gradient above.
+  tolerance: 1e-6,
+  run: (kernels, make) => {
+    const { x, dy, weight, bias } = inputs(make, v);
+    const s = stats(make, v);
+    const [y, over] = [make.empty(x.length), make.from(x.view)];
+    const through = { op, alpha: 0.3, bias };
+    kernels.columnNorm(x, weight, bias, y, s, v, 1e-5, through);
+    if (frozen) kernels.columnNormEval(over, weight, bias, over, s, v, 1e-5, through);
+    else kernels.columnNorm(over, weight, bias, over, s, v, 1e-5, through);
+    const dx = wanted === "all" || wanted === "dx" ? make.empty(x.length) : null;
+    const dWeight = wanted === "all" || wanted === "affine" ? make.empty(v.channels) : null;
+    const dBias = wanted !== "dx" ? make.empty(v.channels) : null;
+    kernels.columnNormGrad(x, dy, weight, s, { dx, dWeight, dBias }, v, 1e-5, frozen, through);
+    return [y, over, dx, dWeight, dBias].filter((slot) => slot !== null);
+  },
+});
+
+/** The gradient written over dy. */
+const overDy = (v: ColumnView, frozen: boolean): ConformanceCase => ({
+  name: `columnNormGrad ${nameOf(v)}, dx in dy${frozen ? ", frozen" : ""}`,
+  tolerance: 1e-6,
+  run: (kernels, make) => {
+    const { x, dy, weight } = inputs(make, v);
+    const s = stats(make, v);
+    kernels.columnNorm(x, null, null, make.empty(x.length), s, v, 1e-5);
+    const out = { dx: dy, dWeight: make.empty(v.channels), dBias: make.empty(v.channels) };
+    kernels.columnNormGrad(x, dy, weight, s, out, v, 1e-5, frozen);
+    return [dy, out.dWeight, out.dBias];
+  },
+});
+
+const ways = [view(1, 300, 70, 7), view(2, 6000, 12, 1, 4), view(1, 9, 33, 130), view(1, 40, 3, 1000)];
+
 conformance("column norm", [
+  ...views.flatMap((v, i) => [
+    activated(v, activations[i % 7]!, false),
+    activated(v, activations[(i + 3) % 7]!, true),
+    overDy(v, i % 2 === 0),
+  ]),
+  ...[view(2, 30, 4, 3000, 2), view(1, 40, 30, 1000), view(1, 70, 2100, 1), view(20, 333, 12, 1)].flatMap((v, i) =>
+    activations.map((op, j) => activated(v, op, (i + j) % 2 === 0)),
+  ),
+  ...ways.flatMap((v) =>
+    (["dx", "affine", "dBias"] as const).flatMap((w) => [
+      activated(v, "silu", false, w),
+      activated(v, "gelu", true, w),
+    ]),
+  ),
   ...views.flatMap((v, i) => [
     forward(v, i % 3 !== 0),
     evaluation(v, i % 2 === 0),
@@ -148,7 +201,7 @@ conformance("column norm", [
     gradient(v, true, "all"),
     parts(v),
   ]),
-  ...[view(1, 300, 70, 7), view(2, 6000, 12, 1, 4), view(1, 9, 33, 130), view(1, 40, 3, 1000)].flatMap((v) =>
+  ...ways.flatMap((v) =>
     (["dx", "affine", "dBias"] as const).flatMap((wanted) => [gradient(v, false, wanted), gradient(v, true, wanted)]),
   ),
 ]);

@@ -3,6 +3,7 @@ import type { Slot } from "../../memory/heap.js";
 import { heap } from "../../memory/heap.js";
 import type { ColumnView } from "../../norm/views.js";
 import type { KernelSet } from "../kernel_set.js";
+import { activation as activations, curveGradOf } from "./activation.js";
 
 /** Calls `visit` with the index into x, the affine index and the statistic index of each element, in memory order. */
 function eachElement(view: ColumnView, visit: (i: number, c: number, stat: number) => void): void {
@@ -29,9 +30,9 @@ type Kernels = Pick<
 >;
 
 export const columnNorm: Kernels = {
-  columnNorm(x, weight, bias, y, stats, view, eps) {
+  columnNorm(x, weight, bias, y, stats, view, eps, activation) {
     columnNorm.columnMoments(x, stats, view);
-    columnNorm.columnNormEval(x, weight, bias, y, stats, view, eps);
+    columnNorm.columnNormEval(x, weight, bias, y, stats, view, eps, activation);
   },
 
   columnMoments(x, stats, view) {
@@ -60,7 +61,7 @@ export const columnNorm: Kernels = {
     }
   },
 
-  columnNormEval(x, weight, bias, y, stats, view, eps) {
+  columnNormEval(x, weight, bias, y, stats, view, eps, activation) {
     const xs = heap.view(x);
     const ys = heap.view(y);
     const ws = viewOf(weight);
@@ -71,15 +72,26 @@ export const columnNorm: Kernels = {
       const xhat = (xs[i]! - mean[stat]!) * rstd[stat]!;
       ys[i] = (ws ? ws[c]! : 1) * xhat + (bs ? bs[c]! : 0);
     });
+    if (activation) activations.activation(activation.op, y, y, activation.alpha);
   },
 
-  columnNormGrad(x, dy, weight, stats, out, view, eps, frozen) {
+  columnNormGrad(x, dy, weight, stats, out, view, eps, frozen, activation) {
     const xs = heap.view(x);
-    const dys = heap.view(dy);
     const ws = viewOf(weight);
     const dx = viewOf(out.dx);
     const mean = heap.view(stats.mean);
     const rstd = rootsOf(heap.view(stats.variance), eps);
+    let dys = heap.view(dy);
+    if (activation) {
+      const bs = viewOf(activation.bias);
+      const through = curveGradOf(activation.op, activation.alpha);
+      const dzs = new Float64Array(dys.length);
+      eachElement(view, (i, c, stat) => {
+        const xhat = (xs[i]! - mean[stat]!) * rstd[stat]!;
+        dzs[i] = through((ws ? ws[c]! : 1) * xhat + (bs ? bs[c]! : 0), dys[i]!);
+      });
+      dys = dzs;
+    }
     const count = view.outer * view.merge * view.inner;
     const dWeight = new Float64Array(view.channels);
     const dBias = new Float64Array(view.channels);

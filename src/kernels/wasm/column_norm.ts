@@ -2,9 +2,10 @@ import { DTypeError, UnsupportedKernel } from "../../base/errors.js";
 import type { Slot } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
 import type { ColumnView } from "../../norm/views.js";
-import type { KernelSet, NormGrads, Stats } from "../kernel_set.js";
+import type { KernelSet, NormActivation, NormActivationGrad, NormGrads, Stats } from "../kernel_set.js";
 import { columnNorm as reference } from "../reference/column_norm.js";
 import { launch, scratchPlaces } from "../threads/pool.js";
+import { activationArgs } from "./activation.js";
 import { type ColumnPlan, planApply, planOf } from "./column_plan.js";
 import { float32Only } from "./float32_only.js";
 import { affineSums, fewAffine, onlyDx } from "./norm_affine.js";
@@ -23,6 +24,9 @@ interface Operands {
   /** Where sums go, or come from; scratch memory unless given. */
   readonly sums?: Slot;
   readonly counts?: Slot;
+  readonly activation?: NormActivation | null | undefined;
+  /** Where the gradient to what goes into the activation comes to lie. */
+  readonly dz?: Slot | null;
 }
 
 /** One call: the argument block (class Sheet in assembly/lib_column_sheet.ts) and the scratch memory behind it. */
@@ -34,7 +38,7 @@ class Call {
   constructor(
     readonly view: ColumnView,
     readonly plan: ColumnPlan,
-    o: Operands,
+    private readonly o: Operands,
   ) {
     const { batch, outer, channels, inner, merge } = view;
     this.elements = batch * outer * channels * inner;
@@ -72,7 +76,7 @@ class Call {
       ...[plan.blockRows, plan.rowBlocks, plan.blockRun, plan.runBlocks, plan.blockWidth],
       ...[parts, partStride, partPlane, table, tablePlane],
       ...[o.sums?.ptr ?? sums, ptr(o.out?.dWeight), ptr(o.out?.dBias), o.frozen ? 1 : 0],
-      ...[scratch, scratchBytes, ptr(o.counts)],
+      ...[scratch, scratchBytes, ptr(o.counts), ...activationArgs(o.activation), ptr(o.dz ?? o.dy)],
     ];
   }
 
@@ -112,7 +116,8 @@ class Call {
   /** Sums of columns and blocks, and of channels from them; with a place for dx its constants too. */
   addUp(): void {
     if (this.plan.tiles) {
-      this.launch("centres", this.allChannels, 2 * this.allChannels);
+      if (this.o.activation) this.launch("constants", this.allChannels, 8 * this.allChannels);
+      else this.launch("centres", this.allChannels, 2 * this.allChannels);
       this.launch("tile_sums", this.tiles);
     } else {
       this.launch("run_sums", this.allChannels * this.blocks);
@@ -185,7 +190,7 @@ type Kernels = Pick<
 >;
 
 export const columnNorm: Kernels = {
-  columnNorm(x, weight, bias, y, stats, view, eps) {
+  columnNorm(x, weight, bias, y, stats, view, eps, activation) {
     checkTypes("columnNorm", stats, x, y, weight, bias);
     if (stats.mean.dtype !== "float64") {
       throw new UnsupportedKernel({
@@ -194,8 +199,8 @@ export const columnNorm: Kernels = {
         fix: "The reference kernel takes it",
       });
     }
-    if (x.length === 0 || few(view)) return reference.columnNorm(x, weight, bias, y, stats, view, eps);
-    run(view, planOf(view), { x, y, weight, bias, stats, eps }, (call) => {
+    if (x.length === 0 || few(view)) return reference.columnNorm(x, weight, bias, y, stats, view, eps, activation);
+    run(view, planOf(view), { x, y, weight, bias, stats, eps, activation }, (call) => {
       const { plan } = call;
       if (plan.fused) {
         if (plan.tiles) call.launch("tiles", view.batch);
@@ -208,45 +213,28 @@ export const columnNorm: Kernels = {
     });
   },
 
-  columnNormEval(x, weight, bias, y, stats, view, eps) {
+  columnNormEval(x, weight, bias, y, stats, view, eps, activation) {
     checkTypes("columnNormEval", stats, x, y, weight, bias);
     if (x.length === 0) return;
-    run(view, planApply(view), { x, y, weight, bias, stats, eps }, (call) => {
+    run(view, planApply(view), { x, y, weight, bias, stats, eps, activation }, (call) => {
       call.launch("constants", call.allChannels, 8 * call.allChannels);
       call.apply();
     });
   },
 
-  columnNormGrad(x, dy, weight, stats, out, view, eps, frozen) {
-    checkTypes("columnNormGrad", stats, x, dy, weight, out.dx, out.dWeight, out.dBias);
+  columnNormGrad(x, dy, weight, stats, out, view, eps, frozen, activation) {
+    checkTypes("columnNormGrad", stats, x, dy, weight, activation?.bias ?? null, out.dx, out.dWeight, out.dBias);
     if (x.length === 0 || (!frozen && few(view))) {
-      return reference.columnNormGrad(x, dy, weight, stats, out, view, eps, frozen);
+      return reference.columnNormGrad(x, dy, weight, stats, out, view, eps, frozen, activation);
     }
-    if (fewAffine(view.channels, out)) {
-      const { outer, channels, inner, merge, batch } = view;
-      affineSums(x, dy, stats, out, eps, { planes: batch * outer, outer, inner, affine: channels, merge });
-      if (out.dx) columnNorm.columnNormGrad(x, dy, weight, stats, onlyDx(out), view, eps, frozen);
+    if (!activation) {
+      gradients(x, dy, weight, stats, out, view, eps, frozen);
       return;
     }
-    const affine = out.dWeight !== null || out.dBias !== null;
-    if (frozen && out.dx) {
-      run(view, planApply(view), { x: dy, y: out.dx, weight, stats, eps, frozen }, (call) => {
-        call.launch("constants", call.allChannels, 8 * call.allChannels);
-        call.apply();
-      });
-    }
-    if (frozen && !affine) return;
-    run(view, planOf(view), { x, dy, y: frozen ? null : out.dx, weight, stats, eps, out, frozen }, (call) => {
-      const { plan } = call;
-      if (plan.fused) {
-        if (plan.tiles) call.launch("tiles_grad", view.batch);
-        else call.launch("runs_grad", call.groups);
-      } else {
-        call.addUp();
-        if (out.dx && !frozen) call.dx();
-      }
-      if (affine) call.launch("affine_grad", view.channels, 4 * call.allChannels);
-    });
+    // dz lies in dx, which is not needed before; where nobody asks for dx, it takes the memory that dx would have.
+    const own = out.dx ? null : new Storage(x.length, "float32");
+    gradients(x, dy, weight, stats, out, view, eps, frozen, { ...activation, dz: out.dx ?? own! });
+    own?.release();
   },
 
   columnMoments(x, stats, view) {
@@ -274,3 +262,46 @@ export const columnNorm: Kernels = {
     });
   },
 };
+
+/** The gradients to x, weight and bias from dy; with `through`, from dz, which is written on the way. */
+function gradients(
+  x: Slot,
+  dy: Slot,
+  weight: Slot | null,
+  stats: Stats,
+  out: NormGrads,
+  view: ColumnView,
+  eps: number,
+  frozen: boolean,
+  through?: NormActivationGrad & { readonly dz: Slot },
+): void {
+  const dz = through?.dz ?? dy;
+  const operands = { x, dy, weight, stats, eps, frozen, activation: through, bias: through?.bias ?? null, dz };
+  if (fewAffine(view.channels, out)) {
+    const { outer, channels, inner, merge, batch } = view;
+    if (through) run(view, partOf(view), { ...operands, y: null }, (call) => call.addUp());
+    affineSums(x, dz, stats, out, eps, { planes: batch * outer, outer, inner, affine: channels, merge });
+    if (out.dx) gradients(x, dz, weight, stats, onlyDx(out), view, eps, frozen);
+    return;
+  }
+  const affine = out.dWeight !== null || out.dBias !== null;
+  if (!frozen || affine || through) {
+    run(view, planOf(view), { ...operands, y: frozen ? null : out.dx, out }, (call) => {
+      const { plan } = call;
+      if (plan.fused) {
+        if (plan.tiles) call.launch("tiles_grad", view.batch);
+        else call.launch("runs_grad", call.groups);
+      } else {
+        call.addUp();
+        if (out.dx && !frozen) call.dx();
+      }
+      if (affine) call.launch("affine_grad", view.channels, 4 * call.allChannels);
+    });
+  }
+  if (!frozen || !out.dx) return;
+  // Last, since dx may lie where dy does.
+  run(view, planApply(view), { x: dz, y: out.dx, weight, stats, eps, frozen }, (call) => {
+    call.launch("constants", call.allChannels, 8 * call.allChannels);
+    call.apply();
+  });
+}

@@ -16,10 +16,10 @@ export function column_norm_merge(args: usize, lo: i32, hi: i32, worker: i32): v
 
 /** Constants of y, or of dx with constant statistics: unit = batch entry x channel. */
 export function column_norm_constants(args: usize, lo: i32, hi: i32, worker: i32): void {
-  const a = changetype<Sheet>(args), channels = <usize>a.channels;
+  const a = changetype<Sheet>(args), channels = <usize>a.channels, frozen = a.frozen != 0 && a.activation == 0;
   for (let unit = <usize>lo, next = unit; unit < <usize>hi; unit = next) {
     const entry = unit / channels, from = unit % channels, to = min(channels, from + <usize>hi - unit);
-    writeConstants(a, entry, entry, from, to, a.frozen != 0);
+    writeConstants(a, entry, entry, from, to, frozen);
     next = unit + to - from;
   }
 }

@@ -1,5 +1,5 @@
 // Column normalization where the inner axis is long: a channel is `rows` runs of contiguous floats.
-import { runApply, runGrad, runSums, Sums } from "./lib_column_runs";
+import { runActivate, runApply, runGrad, runSums, runSumsThrough, Sums } from "./lib_column_runs";
 import {
   CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE, Sheet, entryBytes, loadOr, loadStat, partAddress,
 } from "./lib_column_sheet";
@@ -14,7 +14,7 @@ export function column_norm_runs(args: usize, lo: i32, hi: i32, worker: i32): vo
   const a = changetype<Sheet>(args);
   const merge = <usize>a.merge, channels = <usize>a.channels, groups = channels / merge;
   const rows = <usize>a.rows, run = <usize>a.run, bytes = run << 2, stride = channels * bytes;
-  const weight = <usize>a.weight, bias = <usize>a.bias;
+  const weight = <usize>a.weight, bias = <usize>a.bias, op = <i32>a.activation;
   const m = changetype<Moments>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
     const at = (unit / groups) * entryBytes(a), first = (unit % groups) * merge;
@@ -30,7 +30,11 @@ export function column_norm_runs(args: usize, lo: i32, hi: i32, worker: i32): vo
       const scale = loadOr(weight, c, 1) * rstd, offset = loadOr(bias, c, 0) - lowPart(mean) * scale;
       let p = at + c * bytes;
       for (let row: usize = 0; row < rows; row++, p += stride) {
-        runApply(<usize>a.x + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset);
+        if (op) {
+          runActivate(<usize>a.x + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset, op - 1, <f32>a.alpha);
+        } else {
+          runApply(<usize>a.x + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset);
+        }
       }
     }
   }
@@ -70,14 +74,26 @@ export function column_norm_run_moments(args: usize, lo: i32, hi: i32, worker: i
 export function column_norm_run_sums(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<Sheet>(args), channels = <usize>a.channels, stride = (channels * <usize>a.run) << 2;
   const sums = changetype<Sums>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
-  const s = changetype<Strip>(changetype<usize>(sums) + offsetof<Sums>());
+  const s = changetype<Strip>(changetype<usize>(sums) + offsetof<Sums>()), op = <i32>a.activation;
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
     locate(a, unit, s);
-    const centre = <f32>loadStat(<usize>a.mean, (s.entry * channels + s.channel) / <usize>a.merge, a.singleStats != 0);
+    const stat = (s.entry * channels + s.channel) / <usize>a.merge, singleStats = a.singleStats != 0;
+    const mean = loadStat(<usize>a.mean, stat, singleStats);
     sums.dy = 0; sums.dyX = 0;
     let p = s.at;
-    for (let row: usize = 0; row < s.rows; row++, p += stride) {
-      runSums(<usize>a.x + p, <usize>a.dy + p, s.run, centre, sums);
+    if (op) {
+      const scale = loadOr(<usize>a.weight, s.channel, 1) / Math.sqrt(loadStat(<usize>a.variance, stat, singleStats) + a.eps);
+      const offset = loadOr(<usize>a.bias, s.channel, 0) - lowPart(mean) * scale;
+      for (let row: usize = 0; row < s.rows; row++, p += stride) {
+        runSumsThrough(
+          <usize>a.x + p, <usize>a.dy + p, <usize>a.dz + p, s.run, <f32>mean, <f32>scale, <f32>offset, op - 1,
+          <f32>a.alpha, sums,
+        );
+      }
+    } else {
+      for (let row: usize = 0; row < s.rows; row++, p += stride) {
+        runSums(<usize>a.x + p, <usize>a.dy + p, s.run, <f32>mean, sums);
+      }
     }
     store<f64>(partAddress(a, 0, s.entry, s.block) + (s.channel << 3), sums.dy);
     store<f64>(partAddress(a, 1, s.entry, s.block) + (s.channel << 3), sums.dyX);
@@ -117,13 +133,15 @@ export function column_norm_run_sums(args: usize, lo: i32, hi: i32, worker: i32)
 export function column_norm_run_apply(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, rows = <usize>a.rows;
   const blockRun = <usize>a.blockRun, x = <usize>a.x, y = <usize>a.y, plane = <usize>a.tablePlane << 2;
+  const op = <i32>a.activation, alpha = <f32>a.alpha;
   const k = changetype<Cursor>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
   startAt(a, lo, k);
   for (let unit = lo; unit < hi; unit++) {
     const n = min(blockRun, run - k.part), t = k.constants;
-    runApply(
-      x + k.at, y + k.at, n, load<f32>(t + CENTRE * plane), load<f32>(t + SCALE * plane), load<f32>(t + OFFSET * plane),
-    );
+    const centre = load<f32>(t + CENTRE * plane), scale = load<f32>(t + SCALE * plane),
+      offset = load<f32>(t + OFFSET * plane);
+    if (op) runActivate(x + k.at, y + k.at, n, centre, scale, offset, op - 1, alpha);
+    else runApply(x + k.at, y + k.at, n, centre, scale, offset);
     step(k, n, run, channels, rows);
   }
 }
@@ -131,7 +149,7 @@ export function column_norm_run_apply(args: usize, lo: i32, hi: i32, worker: i32
 /** dx from the constants of each channel: unit = part of a run. */
 export function column_norm_run_dx(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, rows = <usize>a.rows;
-  const blockRun = <usize>a.blockRun, x = <usize>a.x, dy = <usize>a.dy, dx = <usize>a.y,
+  const blockRun = <usize>a.blockRun, x = <usize>a.x, dy = <usize>a.dz, dx = <usize>a.y,
     plane = <usize>a.tablePlane << 2;
   const k = changetype<Cursor>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
   startAt(a, lo, k);
@@ -150,7 +168,7 @@ export function column_norm_runs_grad(args: usize, lo: i32, hi: i32, worker: i32
   const a = changetype<Sheet>(args);
   const merge = <usize>a.merge, channels = <usize>a.channels, groups = channels / merge;
   const rows = <usize>a.rows, run = <usize>a.run, bytes = run << 2, stride = channels * bytes;
-  const weight = <usize>a.weight, means = <usize>a.mean, variances = <usize>a.variance,
+  const weight = <usize>a.weight, op = <i32>a.activation, means = <usize>a.mean, variances = <usize>a.variance,
     singleStats = a.singleStats != 0;
   const plane = (<usize>a.batch * channels) << 3, share = 1 / a.count, perChannel = <f64>merge * share;
   const sums = changetype<Sums>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
@@ -163,8 +181,18 @@ export function column_norm_runs_grad(args: usize, lo: i32, hi: i32, worker: i32
     for (let c = first; c < first + merge; c++) {
       sums.dy = 0; sums.dyX = 0;
       let p = at + c * bytes;
-      for (let row: usize = 0; row < rows; row++, p += stride) {
-        runSums(<usize>a.x + p, <usize>a.dy + p, run, <f32>mean, sums);
+      if (op) {
+        const scale = loadOr(weight, c, 1) * rstd, offset = loadOr(<usize>a.bias, c, 0) - lowPart(mean) * scale;
+        for (let row: usize = 0; row < rows; row++, p += stride) {
+          runSumsThrough(
+            <usize>a.x + p, <usize>a.dy + p, <usize>a.dz + p, run, <f32>mean, <f32>scale, <f32>offset, op - 1,
+            <f32>a.alpha, sums,
+          );
+        }
+      } else {
+        for (let row: usize = 0; row < rows; row++, p += stride) {
+          runSums(<usize>a.x + p, <usize>a.dy + p, run, <f32>mean, sums);
+        }
       }
       store<f64>(out + (c << 3), sums.dy);
       store<f64>(out + (c << 3) + plane, sums.dyX - lowPart(mean) * sums.dy);
@@ -177,7 +205,7 @@ export function column_norm_runs_grad(args: usize, lo: i32, hi: i32, worker: i32
       let p = at + c * bytes;
       for (let row: usize = 0; row < rows; row++, p += stride) {
         runGrad(
-          <usize>a.x + p, <usize>a.dy + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset, <f32>shared.slope,
+          <usize>a.x + p, <usize>a.dz + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset, <f32>shared.slope,
           centre,
         );
       }

@@ -3,7 +3,7 @@ import {
   mergeGroups, mergeSums, writeCentres, writeConstants, writeGradConstants, GradConstants,
 } from "./lib_column_merge";
 import { Sheet, entryBytes, partAddress } from "./lib_column_sheet";
-import { tileApply, tileGrad, tileMoments, tileSums } from "./lib_column_tiles";
+import { tileActivate, tileApply, tileDz, tileGrad, tileMoments, tileSums, tileSumsThrough } from "./lib_column_tiles";
 
 /** Where a unit lies: unit = batch entry x block of rows x block of columns. */
 @unmanaged class Tile { entry: usize; block: usize; column: usize; width: usize; at: usize; rows: usize; last: usize; }
@@ -39,15 +39,25 @@ function moments(a: Sheet, t: Tile, slot: usize, work: usize): void {
 function apply(a: Sheet, t: Tile, slot: usize): void {
   const width = <usize>a.width, table = <usize>a.table + ((slot * width + t.column) << 2),
     plane = <usize>a.tablePlane << 2;
-  tileApply(<usize>a.x + t.at, <usize>a.y + t.at, t.rows, t.width, width << 2, table, plane);
+  applyAt(a, t.at, t.rows, t.width, width << 2, table, plane);
   if (!t.last || a.restWidth == 0) return;
   const rest = (t.entry + 1) * entryBytes(a) - (<usize>a.restWidth << 2);
-  tileApply(
-    <usize>a.x + rest, <usize>a.y + rest, 1, <usize>a.restWidth, 0, <usize>a.table + ((slot * width) << 2), plane,
-  );
+  applyAt(a, rest, 1, <usize>a.restWidth, 0, <usize>a.table + ((slot * width) << 2), plane);
+}
+
+@inline function applyAt(
+  a: Sheet, at: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize,
+): void {
+  const x = <usize>a.x + at, y = <usize>a.y + at, op = <i32>a.activation;
+  if (op) tileActivate(x, y, rows, width, stride, table, plane, op - 1, <f32>a.alpha);
+  else tileApply(x, y, rows, width, stride, table, plane);
 }
 
 function sums(a: Sheet, t: Tile, slot: usize): void {
+  if (a.activation != 0) {
+    sumsThrough(a, t, slot);
+    return;
+  }
   const column = t.column << 3;
   tileSums(
     <usize>a.x + t.at, <usize>a.dy + t.at, t.rows, t.width, <usize>a.width << 2,
@@ -56,14 +66,29 @@ function sums(a: Sheet, t: Tile, slot: usize): void {
   );
 }
 
+/** With an activation in between, of which the rest behind the rows goes through here too. */
+function sumsThrough(a: Sheet, t: Tile, slot: usize): void {
+  const column = t.column << 3, width = <usize>a.width, plane = <usize>a.tablePlane << 2;
+  const table = <usize>a.table + ((slot * width) << 2), op = <i32>a.activation - 1, alpha = <f32>a.alpha;
+  tileSumsThrough(
+    <usize>a.x + t.at, <usize>a.dy + t.at, <usize>a.dz + t.at, t.rows, t.width, width << 2, table + (t.column << 2), plane,
+    op, alpha, partAddress(a, 0, slot, t.block) + column, partAddress(a, 1, slot, t.block) + column,
+  );
+  if (!t.last || a.restWidth == 0) return;
+  const rest = (t.entry + 1) * entryBytes(a) - (<usize>a.restWidth << 2);
+  tileDz(
+    <usize>a.x + rest, <usize>a.dy + rest, <usize>a.dz + rest, 1, <usize>a.restWidth, 0, table, plane, op, alpha,
+  );
+}
+
 function grad(a: Sheet, t: Tile, slot: usize): void {
   const width = <usize>a.width, table = <usize>a.table + ((slot * width + t.column) << 2),
     plane = <usize>a.tablePlane << 2;
-  tileGrad(<usize>a.x + t.at, <usize>a.dy + t.at, <usize>a.y + t.at, t.rows, t.width, width << 2, table, plane);
+  tileGrad(<usize>a.x + t.at, <usize>a.dz + t.at, <usize>a.y + t.at, t.rows, t.width, width << 2, table, plane);
   if (!t.last || a.restWidth == 0) return;
   const rest = (t.entry + 1) * entryBytes(a) - (<usize>a.restWidth << 2);
   tileGrad(
-    <usize>a.x + rest, <usize>a.dy + rest, <usize>a.y + rest, 1, <usize>a.restWidth, 0,
+    <usize>a.x + rest, <usize>a.dz + rest, <usize>a.y + rest, 1, <usize>a.restWidth, 0,
     <usize>a.table + ((slot * width) << 2), plane,
   );
 }
@@ -124,7 +149,8 @@ export function column_norm_tiles_grad(args: usize, lo: i32, hi: i32, worker: i3
   const shared = changetype<GradConstants>(changetype<usize>(t) + 64);
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
     locate(a, unit, t);
-    writeCentres(a, unit, slot, 0, channels);
+    if (a.activation != 0) writeConstants(a, unit, slot, 0, channels, false);
+    else writeCentres(a, unit, slot, 0, channels);
     sums(a, t, slot);
     mergeSums(a, unit, slot, 0, channels);
     if (a.y == 0) continue;

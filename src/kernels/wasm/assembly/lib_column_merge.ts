@@ -154,7 +154,7 @@ export function mergeSums(a: Sheet, entry: usize, slot: usize, c0: usize, c1: us
   const blocks = <usize>a.rowBlocks * <usize>a.runBlocks, stride = <usize>a.partStride << 3;
   const parts = partAddress(a, 0, slot, 0), products = partAddress(a, 1, slot, 0);
   const restWidth = <usize>a.restWidth, rest = (entry + 1) * entryBytes(a) - (restWidth << 2);
-  const dyRest = <usize>a.dy + rest, xRest = <usize>a.x + rest;
+  const dyRest = <usize>a.dz + rest, xRest = <usize>a.x + rest;
   const means = <usize>a.mean, singleStats = a.singleStats != 0, groups = entry * (channels / merge);
   const out = <usize>a.sums + ((entry * channels) << 3), plane = (<usize>a.batch * channels) << 3;
   const columns = span == 1 && width == step;

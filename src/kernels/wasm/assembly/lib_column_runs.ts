@@ -1,4 +1,5 @@
 // Runs: contiguous floats of one channel.
+import { activate, activateGrad } from "./lib_activation";
 import { gradOf } from "./lib_column_tiles";
 import { sumLanes, tree8, widen } from "./lib_moments";
 
@@ -16,6 +17,20 @@ export function runApply(x: usize, y: usize, n: usize, centre: f32, scale: f32, 
   }
   for (; x < vectors; x += 16, y += 16) v128.store(y, f32x4.add(f32x4.mul(f32x4.sub(v128.load(x), c), k), o));
   for (; x < end; x += 4, y += 4) store<f32>(y, (load<f32>(x) - centre) * scale + offset);
+}
+
+/** Floats that go through an activation while they lie in the first-level cache; whole blocks of runSums. */
+const PIECE: usize = 2048;
+
+/** y = f((x - centre) * scale + offset) over `n` floats. */
+export function runActivate(
+  x: usize, y: usize, n: usize, centre: f32, scale: f32, offset: f32, op: i32, alpha: f32,
+): void {
+  for (const end = x + (n << 2); x < end; x += PIECE << 2, y += PIECE << 2) {
+    const m = min(PIECE, (end - x) >> 2);
+    runApply(x, y, m, centre, scale, offset);
+    activate(op, y, y, m << 2, alpha);
+  }
 }
 
 @unmanaged export class Sums { dy: f64; dyX: f64; }
@@ -47,6 +62,18 @@ export function runSums(x: usize, dy: usize, n: usize, centre: f32, out: Sums): 
   }
   out.dy += s1;
   out.dyX += s2;
+}
+
+/** dz = dy * f'((x - centre) * scale + offset) over `n` floats, and the sums with dz in the place of dy. */
+export function runSumsThrough(
+  x: usize, dy: usize, dz: usize, n: usize, centre: f32, scale: f32, offset: f32, op: i32, alpha: f32, out: Sums,
+): void {
+  for (const end = x + (n << 2); x < end; x += PIECE << 2, dy += PIECE << 2, dz += PIECE << 2) {
+    const m = min(PIECE, (end - x) >> 2);
+    runApply(x, dz, m, centre, scale, offset);
+    activateGrad(op, dz, dy, dz, m << 2, alpha);
+    runSums(x, dz, m, centre, out);
+  }
 }
 
 /** dx = (dy - dyCentre) * scale + offset - (x - centre) * slope over `n` floats. */

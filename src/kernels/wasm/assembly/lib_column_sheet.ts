@@ -25,6 +25,10 @@
   scratch: f64; scratchStride: f64;
   /** How many values each statistic was taken from, float64; 0: `count`, as many as x has. */
   counts: f64;
+  /** Code of the activation that y goes through, plus one; 0 for none. */
+  activation: f64; alpha: f64;
+  /** The gradient to what goes into the activation, written in the pass that sums; dy itself where there is none. */
+  dz: f64;
 }
 
 /** Order of the constants in the table: y = (x - CENTRE) * SCALE + OFFSET. */

@@ -1,4 +1,5 @@
 // Tiles: rows x columns of float32 with neighbouring columns in neighbouring SIMD lanes, each column on its own.
+import { activate, activateGrad } from "./lib_activation";
 import { CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE } from "./lib_column_sheet";
 import { tree8 } from "./lib_moments";
 
@@ -202,6 +203,51 @@ export function tileApply(
   }
 }
 
+/** Floats that go through an activation at a time, if their rows are not longer: they lie in the first-level cache. */
+const PIECE: usize = 4096;
+
+/** Rows in a piece; eight at least, as tileSums takes them. */
+@inline function rowsAtATime(width: usize): usize { return max<usize>(8, (PIECE / width) & ~7); }
+
+/** y = f((x - CENTRE) * SCALE + OFFSET). */
+export function tileActivate(
+  x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, op: i32, alpha: f32,
+): void {
+  const step = rowsAtATime(width), bytes = width << 2;
+  for (let left = rows; left > 0; ) {
+    const n = min(step, left);
+    tileApply(x, y, n, width, stride, table, plane);
+    for (let r: usize = 0; r < n; r++, x += stride, y += stride) activate(op, y, y, bytes, alpha);
+    left -= n;
+  }
+}
+
+/** dz = dy * f'((x - CENTRE) * SCALE + OFFSET). */
+export function tileDz(
+  x: usize, dy: usize, dz: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, op: i32,
+  alpha: f32,
+): void {
+  tileApply(x, dz, rows, width, stride, table, plane);
+  for (; rows > 0; rows--, dy += stride, dz += stride) activateGrad(op, dz, dy, dz, width << 2, alpha);
+}
+
+/** dz, and the sums with dz in the place of dy. */
+export function tileSumsThrough(
+  x: usize, dy: usize, dz: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, op: i32,
+  alpha: f32, sumDy: usize, sumDyX: usize,
+): void {
+  const step = rowsAtATime(width);
+  memory.fill(sumDy, 0, width << 3);
+  memory.fill(sumDyX, 0, width << 3);
+  while (rows > 0) {
+    const n = min(step, rows), bytes = n * stride;
+    tileDz(x, dy, dz, n, width, stride, table, plane, op, alpha);
+    addSums(x, dz, n, width, stride, table + CENTRE * plane, sumDy, sumDyX);
+    x += bytes; dy += bytes; dz += bytes;
+    rows -= n;
+  }
+}
+
 /**
  * Sums of dy and dy * (x - centre) of each column, float32 over eight rows only: terms of either sign leave a sum that
  * is small beside them, and each addition more rounds another time.
@@ -211,6 +257,12 @@ export function tileSums(
 ): void {
   memory.fill(sumDy, 0, width << 3);
   memory.fill(sumDyX, 0, width << 3);
+  addSums(x, dy, rows, width, stride, centre, sumDy, sumDyX);
+}
+
+function addSums(
+  x: usize, dy: usize, rows: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize,
+): void {
   for (; rows >= 8; rows -= 8, x += stride << 3, dy += stride << 3) {
     addProducts8(x, dy, width, stride, centre, sumDy, sumDyX);
   }
