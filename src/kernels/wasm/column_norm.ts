@@ -275,18 +275,21 @@ function gradients(
   frozen: boolean,
   through?: NormActivationGrad & { readonly dz: Slot },
 ): void {
-  const dz = through?.dz ?? dy;
-  const operands = { x, dy, weight, stats, eps, frozen, activation: through, bias: through?.bias ?? null, dz };
+  const [dz, bias] = through ? [through.dz, through.bias] : [dy, null];
   if (fewAffine(view.channels, out)) {
     const { outer, channels, inner, merge, batch } = view;
-    if (through) run(view, partOf(view), { ...operands, y: null }, (call) => call.addUp());
+    if (through) {
+      const operands = { x, dy, y: null, weight, bias, stats, eps, activation: through, dz };
+      run(view, partOf(view), operands, (call) => call.addUp());
+    }
     affineSums(x, dz, stats, out, eps, { planes: batch * outer, outer, inner, affine: channels, merge });
     if (out.dx) gradients(x, dz, weight, stats, onlyDx(out), view, eps, frozen);
     return;
   }
   const affine = out.dWeight !== null || out.dBias !== null;
   if (!frozen || affine || through) {
-    run(view, planOf(view), { ...operands, y: frozen ? null : out.dx, out }, (call) => {
+    const y = frozen ? null : out.dx;
+    run(view, planOf(view), { x, dy, y, weight, bias, stats, eps, out, frozen, activation: through, dz }, (call) => {
       const { plan } = call;
       if (plan.fused) {
         if (plan.tiles) call.launch("tiles_grad", view.batch);

@@ -260,7 +260,7 @@ export function tileSums(
   addSums(x, dy, rows, width, stride, centre, sumDy, sumDyX);
 }
 
-function addSums(
+@inline function addSums(
   x: usize, dy: usize, rows: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize,
 ): void {
   for (; rows >= 8; rows -= 8, x += stride << 3, dy += stride << 3) {

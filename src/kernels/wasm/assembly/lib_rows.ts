@@ -4,7 +4,7 @@
 //
 // Flags such as `centred` are literals at every call and fold away, but only if each combination has a function of its own:
 // in two branches of one function the optimizer sees equal code, folds it, and tests the flag in the innermost loop.
-import { activateGrad } from "./lib_activation";
+import { activate, activateGrad } from "./lib_activation";
 import { widen } from "./lib_moments";
 
 /** Bytes whose products are summed in float32 before they go to float64. */
@@ -141,10 +141,31 @@ export function addRows(x: usize, residual: usize, sum: usize, n: usize): void {
   for (; x < end; x += 4, residual += 4, sum += 4) store<f32>(sum, load<f32>(x) + load<f32>(residual));
 }
 
-// Backward through an activation: dz = dy * f'(z), where z, what went into it, is computed as in forward, to the same
-// bits. It lies where dz comes to lie, in pieces small enough for the first-level cache; dz may not be x or dy.
+// Through an activation f, in pieces small enough for the first-level cache: y = f(z), z as above; and in backward
+// dz = dy * f'(z), z to the same bits as in forward. It lies where dz comes to lie, which may not be x or dy.
 
 const PIECE: usize = 1024;
+
+export function elementsActivate(
+  x: usize, w: usize, b: usize, y: usize, n: usize, mean: f64, rstd: f32, centred: bool, hasBias: bool, op: i32,
+  alpha: f32, sink: usize,
+): void {
+  for (let i: usize = 0; i < n; i += PIECE) {
+    const o = i << 2, m = min(PIECE, n - i);
+    elements(x + o, w + o, b + o, y + o, m, mean, rstd, centred, hasBias, 0, sink);
+    activate(op, y + o, y + o, m << 2, alpha);
+  }
+}
+
+export function runActivate(
+  x: usize, y: usize, n: usize, mean: f64, scale: f32, shift: f32, op: i32, alpha: f32, sink: usize,
+): void {
+  for (let i: usize = 0; i < n; i += PIECE) {
+    const o = i << 2, m = min(PIECE, n - i);
+    runCentred(x + o, y + o, m, mean, scale, shift, 0, sink);
+    activate(op, y + o, y + o, m << 2, alpha);
+  }
+}
 
 export function elementsDz(
   x: usize, w: usize, b: usize, dy: usize, dz: usize, n: usize, mean: f64, rstd: f32, centred: bool, hasBias: bool,

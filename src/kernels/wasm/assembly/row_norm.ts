@@ -1,10 +1,9 @@
 // Normalization over the rows of [rows, size]: layer, group and instance norm channels-first, and root mean square.
 // A row's statistics are float64; 1 / sqrt(variance + eps) is worked out in float64 wherever it is needed.
-import { activate } from "./lib_activation";
 import { Moments, addRun, sumSquares } from "./lib_moments";
 import {
-  addRows, addShares, addSharesPlain, elementDxRow, elementSums, elementSumsPlain, elements, elementsDz, runCentred, runDx,
-  runDz, runPlain, runSums,
+  addRows, addShares, addSharesPlain, elementDxRow, elementSums, elementSumsPlain, elements, elementsActivate, elementsDz,
+  runActivate, runCentred, runDx, runDz, runPlain, runSums,
 } from "./lib_rows";
 
 /**
@@ -22,19 +21,25 @@ const AHEAD: usize = 4096;
   residual: f64; sum: f64;
 }
 
-/** Floats of y that are computed before they go through the activation: with those of x they stay in the first-level cache. */
-const SPAN_OF_Y: usize = 2048;
-
 /** Statistics and y of the rows. Unit u is the rows [u * unit, (u + 1) * unit). */
 export function row_norm(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<Forward>(args);
+  if (a.activation != 0 || a.residual != 0) rowsWithMore(a, lo, hi, worker);
+  else plainRows(a, lo, hi, worker);
+}
+
+function plainRows(a: Forward, lo: i32, hi: i32, worker: i32): void { normalizeRows(a, lo, hi, worker, false); }
+function rowsWithMore(a: Forward, lo: i32, hi: i32, worker: i32): void { normalizeRows(a, lo, hi, worker, true); }
+
+/** `more`: an activation, or a residual. */
+@inline function normalizeRows(a: Forward, lo: i32, hi: i32, worker: i32, more: bool): void {
   const size = <usize>a.size, groups = <usize>a.groups, inner = <usize>a.inner, unit = <usize>a.unit, count = a.size;
   const channels = size / inner, weight = <usize>a.weight, bias = <usize>a.bias, eps = a.eps, bytes = size << 2;
   const means = <usize>a.mean, variances = <usize>a.variance, end = min(<usize>hi * unit, <usize>a.rows);
   const m = changetype<Moments>(<usize>a.moments + (<usize>worker << 6));
   const sink = <usize>a.moments + (<usize>worker << 6) + 32;
-  const op = <i32>a.activation, alpha = <f32>a.alpha, span = op ? SPAN_OF_Y : size;
-  const added = <usize>a.residual, fromX = <usize>a.x, base = added ? <usize>a.sum : fromX;
+  const op = more ? <i32>a.activation : 0;
+  const added: usize = more ? <usize>a.residual : 0, fromX = <usize>a.x, base = added ? <usize>a.sum : fromX;
   let row = <usize>lo * unit, x = base + row * bytes, y = <usize>a.y + row * bytes;
   for (; row < end; row++, x += bytes, y += bytes) {
     const ahead = row + 1 < end && bytes <= AHEAD ? bytes : 0;
@@ -50,20 +55,20 @@ export function row_norm(args: usize, lo: i32, hi: i32, worker: i32): void {
     }
     store<f64>(variances + (row << 3), variance);
     const rstd = 1 / sqrt<f64>(variance + eps), affine = ((row % groups) * channels) << 2;
-    if (!weight && !bias || inner == 1 && weight) {
-      for (let i: usize = 0; i < size; i += span) {
-        const o = i << 2, n = min(span, size - i), w = weight + affine + o, b = bias + affine + o, r = <f32>rstd;
-        if (weight) elements(x + o, w, b, y + o, n, mean, r, means != 0, bias != 0, ahead, sink);
-        else if (means) runCentred(x + o, y + o, n, mean, r, 0, ahead, sink);
-        else runPlain(x + o, y + o, n, r, ahead, sink);
-        if (op) activate(op - 1, y + o, y + o, n << 2, alpha);
-      }
+    if (inner == 1 && weight) {
+      const w = weight + affine, b = bias + affine, r = <f32>rstd;
+      if (op) elementsActivate(x, w, b, y, size, mean, r, means != 0, bias != 0, op - 1, <f32>a.alpha, sink);
+      else elements(x, w, b, y, size, mean, r, means != 0, bias != 0, ahead, sink);
+    } else if (!weight && !bias) {
+      if (op) runActivate(x, y, size, mean, <f32>rstd, 0, op - 1, <f32>a.alpha, sink);
+      else if (means) runCentred(x, y, size, mean, <f32>rstd, 0, ahead, sink);
+      else runPlain(x, y, size, <f32>rstd, ahead, sink);
     } else {
       let w = weight + affine, b = bias + affine, from = x, to = y;
       for (let c: usize = 0; c < channels; c++, from += inner << 2, to += inner << 2, w += 4, b += 4) {
         const scale = weight ? rstd * <f64>load<f32>(w) : rstd, shift: f32 = bias ? load<f32>(b) : 0;
-        runCentred(from, to, inner, mean, <f32>scale, shift, ahead, sink);
-        if (op) activate(op - 1, to, to, inner << 2, alpha);
+        if (op) runActivate(from, to, inner, mean, <f32>scale, shift, op - 1, <f32>a.alpha, sink);
+        else runCentred(from, to, inner, mean, <f32>scale, shift, ahead, sink);
       }
     }
   }
