@@ -103,7 +103,12 @@ const slotsOf = ({ mean, variance }: NormStatistics): RowStats => ({
   variance: variance.storage,
 });
 
-function checkInputs(name: string, { x, ...affine }: NormInputs, shape: Shape): void {
+/** What a normalization multiplies or adds must be of x's type, and of `shape` where one is given. */
+export function checkInputs(
+  name: string,
+  { x, ...affine }: { readonly x: Tensor; readonly [name: string]: Tensor | null },
+  shape?: Shape,
+): void {
   if (!isFloating(x.dtype)) {
     throw new DTypeError({ rule: `${name} takes float32 or float64`, got: x.dtype, fix: 'Use x.to("float32")' });
   }
@@ -115,7 +120,7 @@ function checkInputs(name: string, { x, ...affine }: NormInputs, shape: Shape): 
         fix: `Make the layer with { dtype: "${x.dtype}" }, or use x.to("${t.dtype}")`,
       });
     }
-    if (t && !sameShape(t.shape, shape)) {
+    if (t && shape && !sameShape(t.shape, shape)) {
       throw new ShapeError({
         rule: `${name} takes ${what} of shape ${formatShape(shape)} for x of shape ${formatShape(x.shape)}`,
         got: formatShape(t.shape),

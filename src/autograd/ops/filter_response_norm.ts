@@ -1,0 +1,34 @@
+import { groupColumns } from "../../norm/views.js";
+import { normalizeAxis } from "../../base/shape.js";
+import { checkInputs } from "./fused_norm.js";
+import { defineRescale, type RescaleInputs } from "./column_rescale.js";
+import type { Tensor } from "../tensor.js";
+
+const op = defineRescale(
+  "filter_response_norm",
+  { value: (s, _m, eps) => Math.sqrt(s * s + Math.abs(eps)), feedback: () => 1 },
+  false,
+);
+
+export interface FilterResponseOptions {
+  /** The channel axis; 1 for [N, C, ...], -1 for channels last. */
+  readonly axis: number;
+  /** Used where there is no tensor eps. */
+  readonly eps: number;
+}
+
+/**
+ * Filter response normalization: y = weight * x / sqrt(nu2 + |eps|) + bias, nu2 the mean of x^2 over the positions of one
+ * sample and channel. With rho = 1 / sqrt(nu2 + |eps|), xhat = x rho, g = weight * dy, <.> the mean over those positions:
+ *   dx = rho * (g - xhat * <g * xhat>), deps = sum of -g * x * rho^3 / 2 * sign(eps).
+ *
+ * Shapes: x and y [N, ..., C, ...] with C on `axis`; weight and bias [C], each optional; eps [1], optional.
+ * Saves:  x, weight, eps, and three numbers for each sample and channel.
+ * Source: Singh & Krishnan 2019, arXiv:1911.09737.
+ */
+export function filterResponseNorm(inputs: RescaleInputs, { axis, eps }: FilterResponseOptions): Tensor {
+  const { x, weight, bias } = inputs;
+  const channels = x.shape[normalizeAxis(axis, x.rank, "The channel axis")]!;
+  checkInputs("filter_response_norm", { x, weight, bias }, [channels]);
+  return op(inputs, { view: groupColumns(x.shape, channels, axis).view, eps });
+}

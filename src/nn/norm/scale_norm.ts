@@ -1,0 +1,33 @@
+import { full, type Tensor } from "../../autograd/index.js";
+import { scaleNorm } from "../../autograd/ops/vector_norm.js";
+import { ShapeError } from "../../base/errors.js";
+import { checkNonNegative, checkNumber, readOptions } from "../../base/options.js";
+import { family } from "../../norm/family.js";
+import { Module, Parameter } from "../module.js";
+import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+
+export interface ScaleNormOptions extends PlacementOptions {
+  /** The smallest norm that is divided by. */
+  readonly eps?: number;
+}
+
+/** Vectors along the last axis scaled to one learned length, which begins at `scale`: sqrt(d) in the paper. */
+export class ScaleNorm extends Module {
+  scale: Parameter;
+  eps: number;
+
+  constructor(scale: number, options?: ScaleNormOptions) {
+    super();
+    const o = readOptions("ScaleNorm", options, { eps: family.ScaleNorm.eps as number, ...placementDefaults });
+    const { dtype } = readPlacement(o);
+    checkNumber("ScaleNorm: scale", scale, "a finite number", Number.isFinite);
+    this.eps = checkNonNegative("ScaleNorm: eps", o.eps);
+    this.scale = new Parameter(full([], scale, { dtype }));
+  }
+
+  override forward(x: Tensor): Tensor {
+    if (x.rank === 0) throw new ShapeError({ rule: "ScaleNorm takes vectors along the last axis", got: "a rank of 0" });
+    const { scale, eps } = this;
+    return scaleNorm({ x, scale }, { eps });
+  }
+}
