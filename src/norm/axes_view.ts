@@ -28,6 +28,7 @@ export function axesView(shape: Shape, axes: readonly number[]): AxesView {
   }
   const [batch, outer, channels, inner] = runs as [number, number, number, number];
   // Rows: the statistics are the view's channels, so that they are dealt with side by side.
-  if (channels === 1 && inner === 1) return { view: { batch: 1, outer: 1, channels: batch, inner: outer, merge: 1 }, order: null };
+  if (channels === 1 && inner === 1)
+    return { view: { batch: 1, outer: 1, channels: batch, inner: outer, merge: 1 }, order: null };
   return { view: { batch, outer, channels, inner, merge: 1 }, order: null };
 }

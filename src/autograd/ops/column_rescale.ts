@@ -37,7 +37,11 @@ type Saved = { x: Tensor; weight: Tensor | null; eps: Tensor | null; stats: Tens
  * Saves:  x, weight, and three float64 numbers a statistic. Sums of squares are float64: x up to 1e19 in float32 is well.
  * A statistic whose D is 0 (all of its x 0, and eps 0) has y = bias and no gradient to x.
  */
-export function defineRescale(name: string, divisor: Divisor, centred: boolean): Op<RescaleInputs, RescaleOptions, undefined> {
+export function defineRescale(
+  name: string,
+  divisor: Divisor,
+  centred: boolean,
+): Op<RescaleInputs, RescaleOptions, undefined> {
   return defineOp<RescaleInputs, RescaleOptions, Saved>({
     name,
     forward({ x, weight, bias, eps }, { view, eps: constant }) {
@@ -90,7 +94,8 @@ export function defineRescale(name: string, divisor: Divisor, centred: boolean):
           kernels.columnDx(x.storage, dy.storage, wide?.storage ?? null, given, ...slots, view, 0);
           return dx;
         },
-        weight: () => toAffine(weight!.size, (i) => sum[length + i]! / Math.sqrt(of[length + i]!)).reshape(weight!.shape),
+        weight: () =>
+          toAffine(weight!.size, (i) => sum[length + i]! / Math.sqrt(of[length + i]!)).reshape(weight!.shape),
         bias: () => toAffine(channels, (i) => sum[i]!),
         eps: () => {
           const w = wide?.storage.view;

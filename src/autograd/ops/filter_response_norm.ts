@@ -1,8 +1,8 @@
-import { groupColumns } from "../../norm/views.js";
 import { normalizeAxis } from "../../base/shape.js";
-import { checkInputs } from "./fused_norm.js";
-import { defineRescale, type RescaleInputs } from "./column_rescale.js";
+import { groupColumns } from "../../norm/views.js";
 import type { Tensor } from "../tensor.js";
+import { defineRescale, type RescaleInputs } from "./column_rescale.js";
+import { checkInputs } from "./fused_norm.js";
 
 const op = defineRescale(
   "filter_response_norm",

@@ -56,12 +56,7 @@ function lengthOf(x: Tensor, p: number, axes: readonly number[]): Tensor {
   const scale = largest.detach();
   const isZero = size.equal(0).detach();
   const empty = scale.equal(0);
-  const sum = size
-    .div(scale.add(empty))
-    .add(isZero)
-    .pow(p)
-    .mul(isZero.logicalNot())
-    .sum(axes, { keepDim: true });
+  const sum = size.div(scale.add(empty)).add(isZero).pow(p).mul(isZero.logicalNot()).sum(axes, { keepDim: true });
   return sum
     .add(empty)
     .pow(1 / p)
@@ -76,7 +71,10 @@ function lengthOf(x: Tensor, p: number, axes: readonly number[]): Tensor {
  * Saves: x, scale, and three numbers a vector.
  * Source: Nguyen & Salazar 2019, arXiv:1910.05895.
  */
-export function scaleNorm({ x, scale }: { x: Tensor; scale: Tensor | null }, { eps }: { readonly eps: number }): Tensor {
+export function scaleNorm(
+  { x, scale }: { x: Tensor; scale: Tensor | null },
+  { eps }: { readonly eps: number },
+): Tensor {
   const { view } = axesView(x.shape, [x.rank - 1]);
   return scaled({ x, weight: scale, bias: null, eps: null }, { view, eps });
 }

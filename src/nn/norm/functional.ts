@@ -11,6 +11,8 @@ import { checkNormalizedShape } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
 import { checkRunning, disposeStatistics, moveRunning, type Running } from "./running_stats.js";
 
+export { type NormalizeOptions, normalize } from "./unit_norm.js";
+
 interface Affine {
   readonly weight?: Tensor | null;
   readonly bias?: Tensor | null;

@@ -32,7 +32,10 @@ export function normalize(x: Tensor, options?: NormalizeOptions): Tensor {
 export function checkAxes(what: string, axes: unknown): number | readonly number[] {
   const list = typeof axes === "number" ? [axes] : axes;
   if (Array.isArray(list) && list.length > 0 && list.every(Number.isInteger)) return axes as number | number[];
-  throw new OptionError({ rule: `${what} must be a whole number or a list of such`, got: JSON.stringify(axes) ?? "none" });
+  throw new OptionError({
+    rule: `${what} must be a whole number or a list of such`,
+    got: JSON.stringify(axes) ?? "none",
+  });
 }
 
 export interface UnitNormOptions extends PlacementOptions {
