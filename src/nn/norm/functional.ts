@@ -11,6 +11,8 @@ import { checkNormalizedShape } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
 import { checkRunning, disposeStatistics, moveRunning, type Running } from "./running_stats.js";
 
+export { adaIN } from "./ada_in.js";
+export { film } from "./film.js";
 export { type NormalizeOptions, normalize } from "./unit_norm.js";
 
 interface Affine {

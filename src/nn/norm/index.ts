@@ -1,4 +1,12 @@
+export { AdaIN, type AdaINOptions } from "./ada_in.js";
+export { AdaLN, type AdaLNOptions, AdaLNZero, type Body } from "./ada_ln.js";
 export { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, type BatchNormOptions } from "./batch_norm.js";
+export {
+  ConditionalBatchNorm,
+  type ConditionalBatchNormOptions,
+  type ConditionKind,
+} from "./conditional_batch_norm.js";
+export { FiLM, type FiLMOptions } from "./film.js";
 export {
   FilterResponseNorm,
   type FilterResponseNormOptions,
@@ -14,4 +22,5 @@ export { MeanVarianceNorm, type MeanVarianceNormOptions } from "./mean_variance_
 export { RMSNorm, type RMSNormOptions } from "./rms_norm.js";
 export { noStatsUpdate } from "./running_stats.js";
 export { ScaleNorm, type ScaleNormOptions } from "./scale_norm.js";
+export { SPADE, type SPADEOptions } from "./spade.js";
 export { UnitNorm, type UnitNormOptions } from "./unit_norm.js";
