@@ -38,6 +38,7 @@ export type { Shape } from "./base/shape.js";
 export { getThreads, setThreads } from "./kernels/threads/pool.js";
 export { memoryStats } from "./memory/heap.js";
 export { scope } from "./memory/scope.js";
+export { checkpoint, checkpointSequential } from "./nn/checkpoint.js";
 export * as F from "./nn/functional.js";
 export * as nn from "./nn/index.js";
 export * as optim from "./optim/index.js";

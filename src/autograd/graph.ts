@@ -1,4 +1,5 @@
 import { StateError } from "../base/errors.js";
+import { formatShape } from "../base/shape.js";
 import { type ScopeMember, track } from "../memory/scope.js";
 import type { Tensor } from "./tensor.js";
 
@@ -44,6 +45,32 @@ type Backward = (dy: Tensor, saved: readonly (Tensor | null)[], needed: readonly
 
 let nodes = 0;
 
+/** Where nodes get saved values that they did not keep. */
+export interface Source {
+  /** Gives them to all its nodes. */
+  restore(): void;
+  /** One of its nodes will not ask any more. */
+  release(): void;
+}
+
+/** Told of every node as it is recorded. A node that is given a source does not keep what it saves. */
+export type Recorder = (node: Node) => Source | null;
+
+let recorder: Recorder | null = null;
+
+export const currentRecorder = (): Recorder | null => recorder;
+
+/** Runs `body` with its nodes told to `to`, and to nobody else. */
+export function recordedBy<T>(to: Recorder, body: () => T): T {
+  const before = recorder;
+  recorder = to;
+  try {
+    return body();
+  } finally {
+    recorder = before;
+  }
+}
+
 /**
  * One recorded op: where its inputs come from, what it saved, and how to go back. Ids rise with time, so that every
  * input of a node has a smaller id than the node: sorting by id is a topological order.
@@ -52,8 +79,11 @@ export class Node implements ScopeMember {
   readonly id = nodes++;
   owned = false;
   readonly output: Vertex;
-  private saved: readonly (Tensor | null)[] | null;
-  private readonly versions: readonly number[];
+  private saved: readonly (Tensor | null)[] | null = null;
+  private source: Source | null = null;
+  readonly versions: readonly number[];
+  /** Type and shape of what was saved; noted only while somebody records. */
+  readonly savedKinds: readonly string[] | null;
 
   constructor(
     readonly name: string,
@@ -62,17 +92,22 @@ export class Node implements ScopeMember {
     private readonly goBack: Backward,
     /** Whether backward is made of differentiable ops, so that it can itself be recorded. */
     readonly twiceDifferentiable: boolean,
+    readonly options: unknown = null,
   ) {
     let need: Need = Need.none;
     for (const input of inputs) if (input && input.need > need) need = input.need;
     this.output = new Vertex(need, this);
+    this.versions = saved.map((t) => t?.storage.version ?? 0);
+    this.savedKinds = recorder && saved.map((t) => (t ? `${t.dtype} ${formatShape(t.shape)}` : ""));
+    this.source = recorder?.(this) ?? null;
     // Handles of the tape's own: what the user does with theirs (dispose, using) does not touch the backward pass.
-    this.saved = saved.map((t) => t?.alias() ?? null);
-    this.versions = this.saved.map((t) => t?.storage.version ?? 0);
+    if (!this.source) this.saved = saved.map((t) => t?.alias() ?? null);
     track(this);
   }
 
   backward(dy: Tensor, needed: readonly boolean[]): (Tensor | null)[] {
+    // What restores it may be a checkpoint around this node's own, which then has that one restore it.
+    while (this.source) this.source.restore();
     if (this.saved === null) {
       throw new StateError({
         rule: `The graph through ${this.name} can be walked back once`,
@@ -81,29 +116,51 @@ export class Node implements ScopeMember {
       });
     }
     for (const [i, t] of this.saved.entries()) {
-      if (t && t.storage.version !== this.versions[i]) {
-        throw new StateError({
-          rule: `Values that ${this.name} saved for backward must not change before it`,
-          got: "one that was written in place",
-          fix: "Update parameters after backward, or work on a copy",
-        });
-      }
+      if (t && t.storage.version !== this.versions[i]) throw savedValueChanged(this.name);
     }
     return this.goBack(dy, this.saved, needed);
   }
 
   /** Gives saved values that stand at one vertex another: an op's result has its own vertex only once the node is there. */
   relabel(from: Vertex, to: Vertex): void {
-    this.saved = this.saved!.map((t) => (t && t.vertex === from ? t.moveTo(to) : t));
+    this.saved = this.saved?.map((t) => (t && t.vertex === from ? t.moveTo(to) : t)) ?? null;
+  }
+
+  /** Whether the node can still go back. */
+  get alive(): boolean {
+    return this.saved !== null || this.source !== null;
+  }
+
+  /**
+   * Takes what another node, which did the same, keeps or has a source for; that one cannot go back any more. `place`
+   * says where on this node's side a vertex on the other's side lies.
+   */
+  takeOver(other: Node, place: (vertex: Vertex) => Vertex): void {
+    const { saved, source } = this;
+    this.saved = other.saved?.map((t) => t?.moveTo(place(t.vertex)) ?? null) ?? null;
+    this.source = other.source;
+    other.saved = other.source = null;
+    if (saved) for (const t of saved) t?.dispose();
+    source?.release();
   }
 
   /** Lets go of the saved values; the node can then not go back any more. */
   dispose(): void {
     if (this.saved) for (const t of this.saved) t?.dispose();
     this.saved = null;
+    const { source } = this;
+    this.source = null;
+    source?.release();
   }
 
   dependencies(visit: (member: ScopeMember) => void): void {
     for (const input of this.inputs) if (input?.node) visit(input.node);
   }
 }
+
+export const savedValueChanged = (name: string): StateError =>
+  new StateError({
+    rule: `Values that ${name} saved for backward must not change before it`,
+    got: "one that was written in place",
+    fix: "Update parameters after backward, or work on a copy",
+  });

@@ -2,6 +2,7 @@
 import "./methods.js";
 
 export { type BackwardOptions, backward, backwardTo, type GradOptions, grad } from "./backward.js";
+export { recompute, type Surroundings } from "./checkpoint.js";
 export { arange, full, ones, rand, randn, type TensorOptions, tensor, zeros } from "./create.js";
 export { enableGrad, isRecording, Need, noGrad, Vertex } from "./graph.js";
 export { checkDevice } from "./methods.js";

@@ -96,6 +96,7 @@ function record<I extends OpInputs, O, S extends OpInputs, X>(
       return names.map((name, i) => (needed[i] ? (thunks[name]?.() ?? null) : null));
     },
     definition.twiceDifferentiable ?? false,
+    options,
   );
   // An op that saves its own result (exp, softmax) saves it under the vertex the user's tensor has.
   node.relabel(made.out.vertex, node.output);

@@ -2,6 +2,7 @@
 export { GELU, type GeluApproximation, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh } from "./activation.js";
 export { AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d } from "./adaptive_avg_pool.js";
 export { AvgPool1d, AvgPool2d, AvgPool3d, type AvgPoolLayerOptions } from "./avg_pool.js";
+export { Checkpoint } from "./checkpoint.js";
 export { Conv1d, Conv2d, Conv3d, type ConvLayerOptions } from "./conv.js";
 export {
   ConvTranspose1d,

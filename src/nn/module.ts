@@ -35,6 +35,22 @@ export interface BufferRules {
 /** Depth of module calls: only the outermost call remembers its input for `backward`. */
 let depth = 0;
 
+/** Told of each module before its forward. */
+let listener: ((module: Module) => void) | null = null;
+
+/** Runs `body` as inside a module's forward, and tells `listen` of each module that is called. */
+export function insideCall<T>(listen: ((module: Module) => void) | null, body: () => T): T {
+  const before = listener;
+  listener = listen;
+  depth++;
+  try {
+    return body();
+  } finally {
+    depth--;
+    listener = before;
+  }
+}
+
 /**
  * Base of all layers and models, as torch.nn.Module: assign parameters, buffers and modules (or arrays of modules) to
  * properties and they are found by name. Property names in camelCase become state names in snake_case.
@@ -77,6 +93,7 @@ export abstract class Module {
   }
 
   #call(body: (...args: unknown[]) => Tensor, args: unknown[]): Tensor {
+    listener?.(this);
     if (depth > 0) return body.apply(this, args);
     depth++;
     try {

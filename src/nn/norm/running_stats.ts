@@ -1,9 +1,11 @@
 import type { Tensor } from "../../autograd/index.js";
 import type { NormStatistics } from "../../autograd/ops/fused_norm.js";
-import { StateError } from "../../base/errors.js";
 import { kernels } from "../../kernels/dispatch.js";
 import { checkPerChannel } from "../../norm/checks.js";
 import { besselFactor, type VarianceConvention } from "../../norm/moments.js";
+import { aboutToMove } from "./moving_state.js";
+
+export { noStatsUpdate, runningStatsMove } from "./moving_state.js";
 
 /** Running statistics of a layer or of a caller of F, updated in place. */
 export interface Running {
@@ -20,33 +22,6 @@ export interface Batch {
   readonly values: number;
 }
 
-let still = false;
-
-/** Whether a training forward moves running statistics now. */
-export const runningStatsMove = (): boolean => !still;
-
-/**
- * Runs `body` with the running statistics of every layer held still: for a second forward over the same batch, as when
- * activations are recomputed for backward, which must not count the batch twice.
- */
-export function noStatsUpdate<T>(body: () => T): T {
-  const before = still;
-  still = true;
-  try {
-    const result = body();
-    if (typeof (result as { then?: unknown } | null | undefined)?.then === "function") {
-      throw new StateError({
-        rule: "noStatsUpdate() takes a synchronous function",
-        got: "a promise",
-        fix: "Put noStatsUpdate around each synchronous part",
-      });
-    }
-    return result;
-  } finally {
-    still = before;
-  }
-}
-
 /** running = (1 - weight) * running + weight * batch, with the variance of the batch as `convention` says. */
 export function moveRunning(
   running: Running,
@@ -59,6 +34,7 @@ export function moveRunning(
     [running.variance, statistics.variance, convention === "unbiased" ? besselFactor(values) : 1],
   ] as const;
   for (const [to, from, scale] of moves) {
+    aboutToMove(to);
     kernels.updateRunning(to.storage, from.storage, repeat, weight, scale);
     to.storage.version++;
   }
