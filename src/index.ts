@@ -22,6 +22,7 @@ export {
 } from "./autograd/index.js";
 export type { DType, NumberArray } from "./base/dtype.js";
 export {
+  CommunicationError,
   DeviceError,
   DTypeError,
   EvenkeelError,

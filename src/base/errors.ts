@@ -58,6 +58,11 @@ export class NonFiniteError extends EvenkeelError {
   override readonly name = "NonFiniteError";
 }
 
+/** Ranks of a group do not act together: one gave up, did not come in time, or made another call than the others. */
+export class CommunicationError extends EvenkeelError {
+  override readonly name = "CommunicationError";
+}
+
 /** A file cannot be written or read: no room, no permission, no such folder. */
 export class FileError extends EvenkeelError {
   override readonly name = "FileError";

@@ -67,6 +67,12 @@ describe("FrozenBatchNorm", () => {
     });
   }
 
+  test("from() takes an affine that features share", () => {
+    const bn = new BatchNorm([2, 3], { affineShape: [3] });
+    bn.weight!.assign([2, 3, 4]);
+    expect(values(FrozenBatchNorm.from(bn).weight)).toEqual([2, 3, 4, 2, 3, 4]);
+  });
+
   test("from() wants running statistics, and sizes are checked", () => {
     expect(() => FrozenBatchNorm.from(new BatchNorm(3, { trackRunningStats: false }))).toThrow(StateError);
     expect(() => FrozenBatchNorm.from(new InstanceNorm2d(3))).toThrow(

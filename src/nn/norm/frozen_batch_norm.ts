@@ -45,7 +45,7 @@ export class FrozenBatchNorm extends Module {
     this.registerBuffer("weight", ones(this.featureShape, { dtype }));
     this.registerBuffer("bias", zeros(this.featureShape, { dtype }));
     this.registerBuffer("runningMean", zeros(this.featureShape, { dtype }));
-    this.registerBuffer("runningVar", ones(this.featureShape, { dtype }));
+    this.registerBuffer("runningVar", ones(this.featureShape, { dtype }), { least: 0 });
   }
 
   /** A frozen copy of a batch normalization as it evaluates now. Throws StateError if that has no running statistics. */
@@ -59,8 +59,9 @@ export class FrozenBatchNorm extends Module {
     }
     const shape = bn.perFeature ? featureShape : featureShape[0]!;
     const frozen = new FrozenBatchNorm(shape, { eps, axis, dtype: runningMean.dtype });
-    if (weight) frozen.weight.assign(weight);
-    if (bias) frozen.bias.assign(bias);
+    // Features may share an affine.
+    if (weight) frozen.weight.assign(weight.detach().expand(featureShape));
+    if (bias) frozen.bias.assign(bias.detach().expand(featureShape));
     frozen.runningMean.assign(runningMean);
     frozen.runningVar.assign(runningVar);
     frozen.training = bn.training;

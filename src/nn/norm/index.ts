@@ -23,4 +23,5 @@ export { RMSNorm, type RMSNormOptions } from "./rms_norm.js";
 export { noStatsUpdate } from "./running_stats.js";
 export { ScaleNorm, type ScaleNormOptions } from "./scale_norm.js";
 export { SPADE, type SPADEOptions } from "./spade.js";
+export { SyncBatchNorm, type SyncBatchNormOptions } from "./sync_batch_norm.js";
 export { UnitNorm, type UnitNormOptions } from "./unit_norm.js";

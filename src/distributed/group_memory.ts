@@ -1,0 +1,151 @@
+import type { Numbers } from "../base/communicator.js";
+
+/** What a rank says it does. */
+export interface Header {
+  readonly call: string;
+  readonly type: string;
+  readonly length: number;
+}
+
+const REASON_BYTES = 1024;
+const CALL_BYTES = 56;
+/** Length as a double, then the call's text, for each of two turns. */
+const HEADER_BYTES = 64;
+/** A piece of a message. Statistics of a few thousand channels fit into one. */
+const PIECE_BYTES = 1 << 16;
+const RANK_BYTES = 2 * (HEADER_BYTES + PIECE_BYTES);
+/** Bit 0 of a rank's word: the group was given up. Rounds count in steps of two above it, and may wrap. */
+const GIVEN_UP = 1;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/**
+ * The shared memory of a group: for each rank a word with the round it has come to, a word that says it joined, and
+ * two places for a header and a piece of data; then the reason for which the group was given up, if it was.
+ */
+export class GroupMemory {
+  private readonly words: Int32Array;
+  private readonly bytes: Uint8Array;
+  private readonly start: number;
+
+  constructor(
+    private readonly buffer: SharedArrayBuffer,
+    private readonly size: number,
+  ) {
+    this.start = GroupMemory.firstPlace(size);
+    this.words = new Int32Array(buffer, 0, 2 * size + 2);
+    this.bytes = new Uint8Array(buffer);
+  }
+
+  private static reasonAt(size: number): number {
+    return 4 * (2 * size + 2);
+  }
+
+  private static firstPlace(size: number): number {
+    return Math.ceil((GroupMemory.reasonAt(size) + REASON_BYTES) / 64) * 64;
+  }
+
+  static bytes(size: number): number {
+    return GroupMemory.firstPlace(size) + size * RANK_BYTES;
+  }
+
+  /** Whether this thread may block. */
+  mayWait(): boolean {
+    try {
+      Atomics.wait(this.words, 2 * this.size, -1, 0);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** False if that rank has joined before. */
+  join(rank: number): boolean {
+    return Atomics.compareExchange(this.words, this.size + rank, 0, 1) === 0;
+  }
+
+  joined(rank: number): boolean {
+    return Atomics.load(this.words, this.size + rank) === 1;
+  }
+
+  capacity(type: string): number {
+    return PIECE_BYTES / (type === "float64" ? 8 : 4);
+  }
+
+  place(rank: number, turn: number, type: string): Numbers {
+    const at = this.start + rank * RANK_BYTES + turn * (HEADER_BYTES + PIECE_BYTES) + HEADER_BYTES;
+    return type === "float64"
+      ? new Float64Array(this.buffer, at, PIECE_BYTES / 8)
+      : new Float32Array(this.buffer, at, PIECE_BYTES / 4);
+  }
+
+  write(rank: number, turn: number, { call, type, length }: Header, piece: Numbers): void {
+    const at = this.start + rank * RANK_BYTES + turn * (HEADER_BYTES + PIECE_BYTES);
+    new Float64Array(this.buffer, at, 1)[0] = length;
+    const text = encoder.encode(`${type} ${call}`);
+    this.bytes.fill(0, at + 8, at + HEADER_BYTES).set(text.subarray(0, CALL_BYTES), at + 8);
+    this.place(rank, turn, type).set(piece);
+  }
+
+  header(rank: number, turn: number): Header {
+    const at = this.start + rank * RANK_BYTES + turn * (HEADER_BYTES + PIECE_BYTES);
+    const text = this.text(at + 8, CALL_BYTES);
+    const space = text.indexOf(" ");
+    const length = new Float64Array(this.buffer, at, 1)[0]!;
+    return { type: text.slice(0, space), call: text.slice(space + 1), length };
+  }
+
+  /** Says that `rank` has come to `round` and waits for the others. Returns those that did not come; empty if aborted. */
+  meet(rank: number, round: number, milliseconds: number): number[] {
+    const { words, size } = this;
+    Atomics.add(words, rank, 2);
+    Atomics.notify(words, rank);
+    const target = (round * 2) | 0;
+    const until = performance.now() + milliseconds;
+    const missing: number[] = [];
+    for (let r = 0; r < size; r++) {
+      for (;;) {
+        const word = Atomics.load(words, r);
+        if (word & GIVEN_UP) return [];
+        if ((((word & ~GIVEN_UP) - target) | 0) >= 0) break;
+        const left = until - performance.now();
+        if (left > 0) {
+          Atomics.wait(words, r, word, left);
+          continue;
+        }
+        missing.push(r);
+        break;
+      }
+    }
+    return missing;
+  }
+
+  /** The first reason counts. Every rank's word changes, so that nobody falls asleep on the way to waiting for it. */
+  abort(reason: string): void {
+    const { words, size } = this;
+    if (Atomics.compareExchange(words, 2 * size, 0, 1) !== 0) return;
+    const text = encoder.encode(reason).subarray(0, REASON_BYTES);
+    this.bytes.set(text, GroupMemory.reasonAt(size));
+    Atomics.store(words, 2 * size + 1, 1);
+    for (let r = 0; r < size; r++) {
+      Atomics.or(words, r, GIVEN_UP);
+      Atomics.notify(words, r);
+    }
+  }
+
+  /** Why the group was given up, or null. */
+  aborted(): string | null {
+    if (Atomics.load(this.words, 2 * this.size) === 0) return null;
+    // Another thread is about to have written the reason.
+    while (Atomics.load(this.words, 2 * this.size + 1) === 0);
+    return this.text(GroupMemory.reasonAt(this.size), REASON_BYTES);
+  }
+
+  private text(at: number, length: number): string {
+    // Decoders refuse shared memory.
+    const copy = this.bytes.slice(at, at + length);
+    const end = copy.indexOf(0);
+    return decoder.decode(end < 0 ? copy : copy.subarray(0, end));
+  }
+}

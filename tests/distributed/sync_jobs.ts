@@ -1,0 +1,102 @@
+import { type Tensor, tensor } from "../../src/autograd/index.js";
+import type { Communicator, Numbers } from "../../src/base/communicator.js";
+import type { DType } from "../../src/base/dtype.js";
+import { manualSeed, Random } from "../../src/base/random.js";
+import { scope } from "../../src/memory/scope.js";
+import {
+  Conv2d,
+  Flatten,
+  Linear,
+  ReLU,
+  Sequential,
+  SyncBatchNorm,
+  type SyncBatchNormOptions,
+} from "../../src/nn/index.js";
+import { SGD } from "../../src/optim/index.js";
+
+export interface LayerJob {
+  readonly dtype: DType;
+  readonly options: SyncBatchNormOptions;
+  readonly features: number | readonly number[];
+  /** What this rank gets in each step. */
+  readonly steps: readonly { readonly shape: readonly number[]; readonly x: Numbers; readonly dy: Numbers }[];
+}
+
+export interface LayerResult {
+  readonly steps: { readonly y: number[]; readonly dx: number[]; readonly weight: number[]; readonly bias: number[] }[];
+  readonly runningMean: number[];
+  readonly runningVar: number[];
+  readonly tracked: number;
+  readonly evaluated: number[];
+}
+
+const list = (t: Tensor | null | undefined): number[] => [...t!.dataSync()];
+
+/** Training steps of one layer with a stirred affine, then an evaluation of the last input. */
+export function layerSteps(communicator: Communicator, { dtype, options, features, steps }: LayerJob): LayerResult {
+  const layer = new SyncBatchNorm(features as number, { ...options, dtype, communicator });
+  const random = new Random(3);
+  for (const p of layer.parameters()) p.assign(Float64Array.from({ length: p.size }, () => 1 + 0.5 * random.normal()));
+  const results = steps.map(({ shape, x, dy }) => {
+    layer.zeroGrad();
+    const y = layer.forward(tensor(x, { shape, dtype }));
+    const dx = layer.backward(tensor(dy, { shape, dtype }));
+    return { y: list(y), dx: list(dx), weight: list(layer.weight!.grad), bias: list(layer.bias!.grad) };
+  });
+  // Only one rank evaluates: that needs nobody else.
+  const { shape, x } = steps.at(-1)!;
+  const evaluated = communicator.rank === 0 ? list(layer.eval().forward(tensor(x, { shape, dtype }))) : [];
+  return {
+    steps: results,
+    runningMean: list(layer.runningMean),
+    runningVar: list(layer.runningVar),
+    tracked: layer.numBatchesTracked!.item(),
+    evaluated,
+  };
+}
+
+/** Six steps of a small net on random images: this rank's shard of each batch. Returns the parameters and buffers. */
+export function smallNet(communicator: Communicator, shards: readonly (readonly [number, number])[]): number[][] {
+  const [from, to] = shards[communicator.rank]!;
+  const total = shards.at(-1)![1];
+  const dtype = "float64";
+  manualSeed(17);
+  const net = new Sequential(
+    new Conv2d(2, 3, 3, { dtype, bias: false }),
+    new SyncBatchNorm(3, { dtype, communicator }),
+    new ReLU(),
+    new Conv2d(3, 4, 2, { dtype, bias: false }),
+    new SyncBatchNorm(4, { dtype, communicator }),
+    new ReLU(),
+    new Flatten(),
+    new Linear(4 * 2 * 2, 2, { dtype }),
+  );
+  const optimizer = new SGD(net.parameters(), { lr: 0.1, momentum: 0.9 });
+  const random = new Random(23);
+  for (let step = 0; step < 6; step++) {
+    scope(() => {
+      const numbers = Float64Array.from({ length: total * 50 }, () => random.normal());
+      const target = Float64Array.from({ length: total * 2 }, () => random.normal());
+      const n = to - from;
+      const x = tensor(numbers.subarray(from * 50, to * 50), { shape: [n, 2, 5, 5], dtype });
+      const t = tensor(target.subarray(from * 2, to * 2), { shape: [n, 2], dtype });
+      // A sum over this rank's samples over the number of all samples: gradients then add up over ranks.
+      net.forward(x).sub(t).square().sum().div(total).backward();
+      for (const p of net.parameters()) communicator.allReduce(p.grad!.storage.view as Float64Array, "sum");
+      optimizer.step();
+      optimizer.zeroGrad();
+    });
+  }
+  return Object.values(net.stateDict()).map(list);
+}
+
+export const syncJobs = {
+  layerSteps,
+  smallNet,
+  /** A forward that no rank can do. */
+  forward(communicator: Communicator, { shape, channels }: { shape: readonly number[]; channels: number }) {
+    new SyncBatchNorm(channels, { communicator }).forward(
+      tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), { shape }),
+    );
+  },
+};
