@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import * as batchSizeStudy from "../../examples/batch_size_study.js";
 import * as checkpointedRun from "../../examples/checkpointed_run.js";
 import * as digitsByHand from "../../examples/digits_by_hand.js";
 import * as ownLayer from "../../examples/own_layer.js";
@@ -24,4 +25,13 @@ test("examples/checkpointed_run.js ends with the same bits in one go and in two"
   expect(rest.lossHash).toBe(whole.lossHash);
   expect(rest.testAccuracy).toBe(whole.testAccuracy);
   expect(whole.testAccuracy).toBeGreaterThan(0.9);
+});
+
+test("examples/batch_size_study.js: batches of two are too few for statistics over the batch alone", async () => {
+  const lines: string[] = [];
+  const log = (line: string) => lines.push(line);
+  const { batch, group } = await batchSizeStudy.main({ sizes: [32, 2], seeds: 1, epochs: 1, log });
+  expect(lines).toHaveLength(4);
+  expect(group[2]! - batch[2]!).toBeGreaterThan(5);
+  expect(Math.abs(group[32]! - batch[32]!)).toBeLessThan(5);
 });
