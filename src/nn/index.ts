@@ -33,6 +33,7 @@ export {
 export * from "./norm/index.js";
 export { removeParametrization } from "./norm/parametrize.js";
 export { type SpectralNormOptions, spectralNorm } from "./norm/spectral_norm.js";
+export * from "./norm/surgery/index.js";
 export { type WeightNormOptions, weightNorm } from "./norm/weight_norm.js";
 export { type WeightStandardizationOptions, weightStandardization } from "./norm/weight_standardization.js";
 export type { PlacementOptions } from "./placement.js";

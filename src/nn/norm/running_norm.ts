@@ -7,6 +7,7 @@ import { checkMomentum, type Momentum, momentumWeight } from "../../norm/momentu
 import { Module, Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { asOperand, type ConventionOptions, checkConventions, conventionDefaults } from "./conventions.js";
+import { gatherer } from "./gathering.js";
 import { type Batch, isFiniteBatch, moveRunning, type Running, runningStatsMove } from "./running_stats.js";
 
 export interface RunningNormOptions extends ConventionOptions, PlacementOptions {
@@ -115,6 +116,11 @@ export abstract class RunningNorm extends Module {
     if (!running || !counter || !this.training || !runningStatsMove()) return;
     if (this.runningStats === "guard" && !isFiniteBatch(batch.statistics)) {
       this.skippedUpdates++;
+      return;
+    }
+    const gather = gatherer();
+    if (gather) {
+      gather(this, batch);
       return;
     }
     const n = counter.item() + 1;

@@ -1,0 +1,201 @@
+import { Tensor } from "../../../autograd/index.js";
+import { OptionError, StateError } from "../../../base/errors.js";
+import { readOptions, unknownName } from "../../../base/options.js";
+import type { Shape } from "../../../base/shape.js";
+import { disown } from "../../../memory/scope.js";
+import { type Module, Parameter } from "../../module.js";
+import { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d } from "../batch_norm.js";
+import type { ConventionOptions, GradientConvention } from "../conventions.js";
+import { FrozenBatchNorm } from "../frozen_batch_norm.js";
+import { GhostBatchNorm } from "../ghost_batch_norm.js";
+import { GroupNorm } from "../group_norm.js";
+import { called, checkModel, modulesOnce } from "./batch_norms.js";
+import { freezeAlike } from "./freeze.js";
+
+/** What a layer can have that one of another kind may have too. */
+type Source = Module & {
+  readonly featureShape: Shape;
+  readonly perFeature?: boolean;
+  readonly conventions?: Required<ConventionOptions>;
+  readonly parameterGradients?: GradientConvention;
+} & Record<string, unknown>;
+
+/** A kind of normalization that layers are made into and from. */
+interface Kind {
+  readonly type: abstract new (...args: never[]) => Module;
+  /** Options of `convert` for this kind; undefined: the constructor's own default. */
+  readonly takes: Readonly<Record<string, unknown>>;
+  /** Whether it cannot do without the running statistics of the layer before. */
+  readonly needsStatistics: boolean;
+  make(features: number | Shape, old: Source, options: object): Module;
+}
+
+const pick = (old: Source, names: readonly string[]): Record<string, unknown> =>
+  Object.fromEntries(names.map((name) => [name, old[name]]));
+
+/** A layer with the options of RunningNorm. A layer before it that had no such statistics leaves it the default ones. */
+function running(
+  type: new (features: number & Shape, options: object) => Module,
+  takes: Record<string, unknown> = {},
+): Kind {
+  return {
+    type,
+    takes,
+    needsStatistics: false,
+    make(features, old, options) {
+      return new type(features as number & Shape, {
+        ...pick(old, ["eps", "axis", "momentum", "runningStats", "parameterGradients"]),
+        ...old.conventions,
+        affine: old.weight !== null,
+        trackRunningStats: old.runningVar !== null,
+        ...options,
+      });
+    },
+  };
+}
+
+const MOST_GROUPS = 32;
+
+/** The largest number of groups up to 32 that divides the channels. */
+function groupsFor(channels: number): number {
+  for (let groups = Math.min(MOST_GROUPS, channels); ; groups--) if (channels % groups === 0) return groups;
+}
+
+const kinds = {
+  BatchNorm: running(BatchNorm),
+  BatchNorm1d: running(BatchNorm1d),
+  BatchNorm2d: running(BatchNorm2d),
+  BatchNorm3d: running(BatchNorm3d),
+  GhostBatchNorm: running(GhostBatchNorm, { virtualBatchSize: undefined, numSplits: undefined }),
+  FrozenBatchNorm: {
+    type: FrozenBatchNorm,
+    takes: {},
+    needsStatistics: true,
+    make: (features, old, options) => new FrozenBatchNorm(features, { ...pick(old, ["eps", "axis"]), ...options }),
+  },
+  GroupNorm: {
+    type: GroupNorm,
+    takes: { numGroups: undefined },
+    needsStatistics: false,
+    make(features, old, { numGroups, ...options }: { numGroups?: number }) {
+      const channels = typeof features === "number" ? features : features[0]!;
+      const { parameterGradients = "sum" } = old.conventions ?? {};
+      const carried = { ...pick(old, ["eps", "axis"]), parameterGradients, affine: old.weight !== null };
+      return new GroupNorm(numGroups ?? groupsFor(channels), features, { ...carried, ...options });
+    },
+  },
+} satisfies Record<string, Kind>;
+
+export type NormKind = keyof typeof kinds;
+
+const known = Object.keys(kinds) as NormKind[];
+
+export interface ConvertOptions {
+  /** Which kinds are replaced. Default: all that follow batches, and what convert itself made of such. */
+  readonly from?: readonly NormKind[];
+  /** GroupNorm: default the largest number up to 32 that divides the channels. */
+  readonly numGroups?: number;
+  /** GhostBatchNorm. */
+  readonly virtualBatchSize?: number;
+  readonly numSplits?: number;
+}
+
+/** Layers that convert made in the place of one that followed batches. */
+const made = new WeakSet<Module>();
+
+/** The kind of a layer; a subclass with a forward of its own is none. */
+function kindOf(module: Module): NormKind | null {
+  const { forward } = module.constructor.prototype;
+  const of = (kind: NormKind) => module instanceof kinds[kind].type && kinds[kind].type.prototype.forward === forward;
+  return known.find(of) ?? null;
+}
+
+const plain = new Set<NormKind>(["BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]);
+
+/**
+ * Replaces every batch normalization in a model (in properties, arrays and Sequentials, at any depth) by another kind,
+ * and gives the model back; where the model is itself such a layer, what it became. The new layer takes over weight and
+ * bias (the same Parameters where both learn them, so that an optimizer stays right), eps, axis, type and mode, and
+ * momentum, conventions, running statistics and their count where it has them; statistics that its source lacks start at
+ * 0 and 1. A layer in several places stays one layer. Layers that are of the kind already stay.
+ *
+ * Throws OptionError for an unknown kind or option, StateError if a layer without running statistics should become one
+ * that needs them, and what the new layers' constructors throw; nothing is changed then.
+ */
+export function convert(model: Module, to: NormKind, options?: ConvertOptions): Module {
+  checkModel("convert", model);
+  if (!known.includes(to)) throw unknownName(`convert makes ${known.join(", ")}`, String(to), known);
+  const target: Kind = kinds[to];
+  const { from, ...own } = readOptions(`convert to ${to}`, options, {
+    from: undefined as readonly NormKind[] | undefined,
+    ...target.takes,
+  });
+  for (const kind of from ?? []) {
+    if (!known.includes(kind)) throw unknownName(`convert: from names ${known.join(", ")}`, String(kind), known);
+  }
+  const replaced = (module: Module): boolean => {
+    const kind = kindOf(module);
+    if (kind === null || kind === to || (to === "BatchNorm" && plain.has(kind))) return false;
+    return from ? from.includes(kind) : kind !== "GroupNorm" || made.has(module);
+  };
+  // All are made before the first one is put in place: a constructor may refuse.
+  const pairs = new Map(
+    modulesOnce(model)
+      .filter(([, module]) => replaced(module))
+      .map(([path, module]) => [module, become(module as Source, path, to, own)] as const),
+  );
+  for (const parent of model.modules()) {
+    for (const child of new Set(parent.children())) {
+      const by = pairs.get(child);
+      if (!by) continue;
+      parent.replaceChild(child, by);
+      if (!parent.children().includes(child)) continue;
+      throw new StateError({
+        rule: "convert puts layers where a module holds its children",
+        got: `a ${parent.constructor.name} that kept its ${child.constructor.name}`,
+        fix: "Override replaceChild beside namedChildren",
+      });
+    }
+  }
+  for (const [old, by] of pairs) handOver(old as Source, by as Source);
+  return pairs.get(model) ?? model;
+}
+
+function become(old: Source, path: string, to: NormKind, options: object): Module {
+  const target: Kind = kinds[to];
+  const perFeature = old.perFeature === true || old.featureShape.length > 1;
+  if (target.needsStatistics && !(old.runningVar instanceof Tensor)) {
+    throw new StateError({
+      rule: `${to} normalizes with the running statistics of the layer it replaces`,
+      got: `${called(path, old)}, which has none`,
+    });
+  }
+  if (to === "GroupNorm" && perFeature && old.featureShape.length === 1) {
+    throw new OptionError({
+      rule: "GroupNorm has a weight for each channel, or for each feature of [C, ...]",
+      got: `${called(path, old)} with one for each feature of [${old.featureShape}]`,
+    });
+  }
+  const typed = [old.weight, old.bias, old.runningMean].find((t) => t instanceof Tensor);
+  const by = target.make(perFeature ? old.featureShape : old.featureShape[0]!, old, {
+    ...(typed ? { dtype: typed.dtype } : {}),
+    ...options,
+  });
+  freezeAlike(old, by);
+  return by;
+}
+
+/** Weight, bias and statistics, where both layers have them: a Parameter as it is, a buffer by its values. */
+function handOver(old: Source, by: Source): void {
+  if (kindOf(old) !== "GroupNorm") made.add(by);
+  for (const name of ["weight", "bias", "runningMean", "runningVar", "numBatchesTracked"]) {
+    const [from, to] = [old[name], by[name]];
+    if (!(from instanceof Tensor) || !(to instanceof Tensor)) continue;
+    if (from instanceof Parameter && to instanceof Parameter) {
+      (by as Record<string, unknown>)[name] = from;
+      disown(to).dispose();
+    } else {
+      to.assign(from);
+    }
+  }
+}
