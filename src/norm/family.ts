@@ -132,6 +132,8 @@ export const family = {
   MapLRN: {
     ...still,
     view: "window",
+    layouts: "[N, C, L], [N, C, H, W] or [N, C, D, H, W]",
+    ranks: [3, 4, 5],
     centred: false,
     affineShape: "none",
     affine: false,

@@ -13,6 +13,7 @@ import { checkRunning, disposeStatistics, moveRunning, type Running } from "./ru
 
 export { adaIN } from "./ada_in.js";
 export { film } from "./film.js";
+export { localResponseNorm } from "./local_response_norm.js";
 export { type NormalizeOptions, normalize } from "./unit_norm.js";
 
 interface Affine {

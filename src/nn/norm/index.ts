@@ -1,6 +1,7 @@
 export { AdaIN, type AdaINOptions } from "./ada_in.js";
 export { AdaLN, type AdaLNOptions, AdaLNZero, type Body } from "./ada_ln.js";
 export { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, type BatchNormOptions } from "./batch_norm.js";
+export { Derf, type DerfOptions, DyT, type DyTOptions } from "./dynamic_activation.js";
 export {
   ConditionalBatchNorm,
   type ConditionalBatchNormOptions,
@@ -15,9 +16,12 @@ export {
 } from "./filter_response_norm.js";
 export { FrozenBatchNorm, type FrozenBatchNormOptions } from "./frozen_batch_norm.js";
 export { GhostBatchNorm, type GhostBatchNormOptions } from "./ghost_batch_norm.js";
+export { GRN, GRN as GlobalResponseNorm, type GRNOptions } from "./global_response_norm.js";
 export { GroupNorm, type GroupNormOptions } from "./group_norm.js";
 export { InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, type InstanceNormOptions } from "./instance_norm.js";
 export { LayerNorm, type LayerNormOptions } from "./layer_norm.js";
+export { LayerNorm2d, type LayerNorm2dOptions } from "./layer_norm_2d.js";
+export { LocalResponseNorm, type LocalResponseNormOptions, MapLRN, type MapLRNOptions } from "./local_response_norm.js";
 export { MeanVarianceNorm, type MeanVarianceNormOptions } from "./mean_variance_norm.js";
 export { RMSNorm, type RMSNormOptions } from "./rms_norm.js";
 export { noStatsUpdate } from "./running_stats.js";

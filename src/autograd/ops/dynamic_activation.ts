@@ -1,0 +1,65 @@
+import type { Shape } from "../../base/shape.js";
+import { layerView } from "../../norm/views.js";
+import { defineOp } from "../op.js";
+import type { Tensor } from "../tensor.js";
+import { checkInputs } from "./fused_norm.js";
+
+type Inputs = { x: Tensor; alpha: Tensor; shift: Tensor | null; weight: Tensor | null; bias: Tensor | null };
+type Saved = Omit<Inputs, "bias">;
+
+interface Options {
+  readonly op: "tanh" | "erf";
+  /** Lengths of the last axes, which weight and bias lie along. */
+  readonly normalizedShape: Shape;
+}
+
+const argument = ({ x, alpha, shift }: Saved): Tensor => {
+  const scaled = x.mul(alpha);
+  return shift ? scaled.add(shift) : scaled;
+};
+
+/** f'(z). 1 - tanh^2 loses digits where tanh nears 1, but only of slopes that have vanished beside the others. */
+const slope = (op: Options["op"], z: Tensor): Tensor =>
+  op === "tanh"
+    ? z.tanh().square().neg().add(1)
+    : z
+        .square()
+        .neg()
+        .exp()
+        .mul(2 / Math.sqrt(Math.PI));
+
+/**
+ * A bounded function in the place of normalization: y = weight * f(z) + bias, z = alpha x + shift, f tanh or erf, alpha
+ * and shift one number each. With h = weight * dy * f'(z):
+ *   dx = alpha h, dalpha = sum of h x, dshift = sum of h, dweight = sum of dy f(z), dbias = sum of dy.
+ *
+ * Shapes: x and y [..., ...normalizedShape]; weight and bias normalizedShape, each optional; alpha and shift [1].
+ * Saves:  the inputs. z and f(z) are as large as x and are computed again.
+ * Throws: ShapeError if x does not end in normalizedShape.
+ * Source: Zhu et al. 2025, arXiv:2503.10622 (tanh); Chen et al. 2025, arXiv:2512.10938 (erf).
+ */
+export const dynamicActivation = defineOp<Inputs, Options, Saved>({
+  name: "dynamic_activation",
+  forward({ x, alpha, shift, weight, bias }, { op, normalizedShape }) {
+    layerView(x.shape, normalizedShape);
+    checkInputs("dynamic_activation", { x, weight, bias }, normalizedShape);
+    checkInputs("dynamic_activation", { x, alpha, shift }, [1]);
+    const saved = { x, alpha, shift, weight };
+    const f = argument(saved)[op]();
+    const scaled = weight ? f.mul(weight) : f;
+    return { out: bias ? scaled.add(bias) : scaled, saved };
+  },
+  backward(dy, saved, { op, normalizedShape }) {
+    const { x, alpha, weight } = saved;
+    let made: Tensor | undefined;
+    const h = () => (made ??= (weight ? dy.mul(weight) : dy).mul(slope(op, argument(saved))));
+    return {
+      x: () => h().mul(alpha),
+      alpha: () => h().mul(x).sumTo([1]),
+      shift: () => h().sumTo([1]),
+      weight: () => dy.mul(argument(saved)[op]()).sumTo(normalizedShape),
+      bias: () => dy.sumTo(normalizedShape),
+    };
+  },
+  twiceDifferentiable: true,
+});
