@@ -6,6 +6,7 @@ import { describe, expect, test, vi } from "vitest";
 /** What an example may import. */
 const modules: Record<string, () => Promise<unknown>> = {
   evenkeel: () => import("../src/index.js"),
+  "evenkeel/compat": () => import("../src/compat/index.js"),
   "evenkeel/distributed": () => import("../src/distributed/index.js"),
   "evenkeel/data": () => import("../src/data/index.js"),
   "evenkeel/train": () => import("../src/train/index.js"),

@@ -21,6 +21,7 @@ describe("the packed package in an empty project", () => {
   test("trains in Node with the same bits for 1 and 2 threads, and on a current Node", () => {
     const here = JSON.parse(run(process.execPath, ["node_main.js"], project.folder));
     expect(here.two).toBe(here.one);
+    expect(here.systems).toEqual(["dll", "flax", "keras", "mygrad", "npdl", "puzzlelib"]);
     run("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--prefer-offline", "node@26"], project.folder);
     const current = JSON.parse(run(join(project.folder, "node_modules/.bin/node"), ["node_main.js"], project.folder));
     expect(current.node).toMatch(/^26\./);
