@@ -110,6 +110,14 @@ describe("the same bits as without a checkpoint", () => {
     expect(train(make, kept)).toEqual(train(make, twice));
   });
 
+  test("power iteration of a spectral norm, called alone and in a model", () => {
+    const make = () => nn.spectralNorm(new nn.Conv1d(3, 3, 1));
+    const twice = (model: nn.Module, x: Tensor) => model.forward(model.forward(x));
+    const want = train(make, twice);
+    expect(train(make, (model, x) => checkpoint(model, checkpoint(model, x)))).toEqual(want);
+    expect(train(make, (model, x) => checkpoint((t: Tensor) => twice(model, t), x))).toEqual(want);
+  });
+
   test("what was called, and how often, does not show: counters and training stay", () => {
     const model = new Follower();
     const x = leaf([2, 3, 4]);

@@ -1,11 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { noGrad, randn, type Tensor, tensor, zeros } from "../../src/autograd/index.js";
+import { grad, noGrad, randn, type Tensor, tensor, zeros } from "../../src/autograd/index.js";
 import type { DType } from "../../src/base/dtype.js";
 import { DeviceError, DTypeError, OptionError, ShapeError } from "../../src/base/errors.js";
-import { Random } from "../../src/base/random.js";
+import { manualSeed, Random } from "../../src/base/random.js";
 import { numberOfElements, type Shape } from "../../src/base/shape.js";
 import { heap } from "../../src/memory/heap.js";
 import { scope } from "../../src/memory/scope.js";
+import { checkpoint } from "../../src/nn/checkpoint.js";
 import type { Module } from "../../src/nn/module.js";
 
 /** What a normalization layer says about itself, so that one set of tests can hold it to that. */
@@ -172,6 +173,28 @@ export function normContract(kind: NormKind): void {
         if (i === place) expect(v).toBeNaN();
         else if (!reaches(at, indexOf(i, shape))) expect(v, `at ${indexOf(i, shape)}`).toSatisfy(Number.isFinite);
       }
+    });
+
+    test("under a checkpoint: the same bits, and what training moves moves once", () => {
+      const behind = extra("float32", shape);
+      const outcome = (checkpointed: boolean) => {
+        const drawn = new Random(31);
+        const draw = (of: Shape) => randn(of, { random: drawn });
+        manualSeed(13);
+        const layer = make();
+        return [1, 2].flatMap((scale) => {
+          layer.zeroGrad();
+          const [input, dy] = [draw(shape).mul(scale).detach(), draw(shape)];
+          input.requiresGrad = true;
+          const y = checkpointed ? checkpoint(layer, input, ...behind) : layer.forward(input, ...behind);
+          // A second batch before the first one goes back, as where one layer serves two branches.
+          noGrad(() => layer.forward(draw(shape), ...behind));
+          const dx = grad(y, [input, ...layer.parameters()], { gradOutput: dy });
+          for (const p of layer.parameters()) p.assign(p.detach().mul(0.9).add(draw(p.shape).mul(0.1)));
+          return [y, ...dx, ...Object.values(layer.stateDict())].map(values);
+        });
+      };
+      expect(outcome(true)).toEqual(outcome(false));
     });
 
     test("training steps leave the heap as they found it, and dispose gives back the rest", () => {

@@ -5,8 +5,8 @@ import { globalRandom } from "../../base/random.js";
 import { formatShape, normalizeAxis } from "../../base/shape.js";
 import { scope } from "../../memory/scope.js";
 import type { Module } from "../module.js";
+import { aboutToMove, runningStatsMove } from "./moving_state.js";
 import { parametrize, partsOf } from "./parametrize.js";
-import { runningStatsMove } from "./running_stats.js";
 import { outputAxis } from "./weight_standardization.js";
 
 export interface SpectralNormOptions {
@@ -74,6 +74,7 @@ function powerIteration(weight: Tensor, u: Tensor, v: Tensor, dim: number, itera
         const right = unit(matrix.matmul(u.reshape([u.size, 1]), { transposeA: true }), eps);
         const left = right && unit(matrix.matmul(column(right)), eps);
         if (!right || !left) return;
+        for (const state of [u, v]) aboutToMove(state);
         v.assign(right);
         u.assign(left);
       }
