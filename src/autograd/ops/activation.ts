@@ -1,6 +1,6 @@
 import { isFloating } from "../../base/dtype.js";
 import { kernels } from "../../kernels/dispatch.js";
-import type { ActivationOp } from "../../kernels/kernel_set.js";
+import type { ActivationOp, NormActivation } from "../../kernels/kernel_set.js";
 import { isRecording } from "../graph.js";
 import { defineOp, type Op } from "../op.js";
 import { Tensor } from "../tensor.js";
@@ -41,6 +41,9 @@ const slopes: Record<ActivationOp, (x: Tensor, alpha: number) => Tensor> = {
   sigmoid: (x) => x.sigmoid().mul(x.neg().sigmoid()),
   tanh: (x) => x.tanh().square().neg().add(1),
 };
+
+/** f'(x) in differentiable ops. */
+export const activationSlope = (x: Tensor, { op, alpha }: NormActivation): Tensor => slopes[op](x, alpha);
 
 /**
  * y = f(x), elementwise: relu max(x, 0), leakyRelu x or alpha x, gelu x Phi(x) with the error function, geluTanh its

@@ -1,3 +1,4 @@
+import type { NormActivation } from "../../kernels/kernel_set.js";
 import { checkBatchStatistics, checkPerChannel } from "../../norm/checks.js";
 import type { VarianceConvention } from "../../norm/moments.js";
 import { batchView, statisticSize } from "../../norm/views.js";
@@ -13,6 +14,8 @@ export interface BatchNormOptions {
   readonly variance?: VarianceConvention;
   /** Takes a channel of one value, whose variance is 0 and whose output is therefore the bias. Default false: refused. */
   readonly allowLone?: boolean;
+  /** What y goes through in the same pass. */
+  readonly activation?: NormActivation | null;
 }
 
 const training = defineNorm("batch_norm");
@@ -29,14 +32,14 @@ const evaluation = defineNorm("batch_norm_eval");
  */
 export function batchNorm(
   inputs: NormInputs,
-  { axis, eps, variance = "biased", allowLone = false }: BatchNormOptions,
+  { axis, eps, variance = "biased", allowLone = false, activation = null }: BatchNormOptions,
 ): { out: Tensor; extra: NormStatistics } {
   const on = batchView(inputs.x.shape, axis);
   if (!allowLone || statisticSize(on) !== 1) checkBatchStatistics("Batch normalization", inputs.x.shape, on);
   const affineShape = [on.view.channels];
-  if (variance === "biased") return training.run(inputs, { on, eps, affineShape });
+  if (variance === "biased") return training.run(inputs, { on, eps, affineShape, activation });
   const scaled = byUnbiasedVariance(inputs, eps, statisticSize(on), affineShape);
-  return training.run(scaled.inputs, { on, eps: scaled.eps, affineShape });
+  return training.run(scaled.inputs, { on, eps: scaled.eps, affineShape, activation });
 }
 
 /**
@@ -48,11 +51,11 @@ export function batchNorm(
 export function batchNormEval(
   inputs: NormInputs,
   statistics: { readonly mean: Tensor; readonly variance: Tensor },
-  { axis, eps }: BatchNormOptions,
+  { axis, eps, activation = null }: BatchNormOptions,
 ): Tensor {
   const on = batchView(inputs.x.shape, axis);
   const { channels } = on.view;
   checkPerChannel("The running mean", statistics.mean.shape, channels);
   checkPerChannel("The running variance", statistics.variance.shape, channels);
-  return evaluation(inputs, { on, eps, affineShape: [channels], given: statistics });
+  return evaluation(inputs, { on, eps, affineShape: [channels], given: statistics, activation });
 }

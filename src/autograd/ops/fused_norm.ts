@@ -2,7 +2,7 @@ import { isFloating } from "../../base/dtype.js";
 import { DTypeError, ShapeError } from "../../base/errors.js";
 import { formatShape, type Shape, sameShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
-import type { RowStats, Stats } from "../../kernels/kernel_set.js";
+import type { NormActivation, RowStats, Stats } from "../../kernels/kernel_set.js";
 import { type NormCase, statisticCount } from "../../norm/views.js";
 import { isRecording } from "../graph.js";
 import { defineOp, type Needs, type Op } from "../op.js";
@@ -24,9 +24,13 @@ export interface NormOptions {
   readonly centred?: boolean;
   /** Statistics to use instead of x's own; constants in backward. Columns only. */
   readonly given?: { readonly mean: Tensor; readonly variance: Tensor };
+  /** An activation that y goes through in the same pass. */
+  readonly activation?: NormActivation | null;
+  /** y and statistics where another kernel has written them already; the caller disposes its handles. */
+  readonly computed?: { readonly y: Tensor; readonly statistics: NormStatistics };
 }
 
-type Saved = { x: Tensor; weight: Tensor | null; mean: Tensor | null; variance: Tensor };
+type Saved = NormInputs & { mean: Tensor | null; variance: Tensor };
 type NormTensors = { dx: Tensor | null; dWeight: Tensor | null; dBias: Tensor | null };
 type NormOp = Op<NormInputs, NormOptions, NormStatistics>;
 
@@ -36,19 +40,26 @@ type NormOp = Op<NormInputs, NormOptions, NormStatistics>;
  * Backward, with g = weight * dy and <.> the mean over a statistic group:
  *   dx = rho * (g - <g> - xhat * <g * xhat>); without centring <g> is absent; with given statistics dx = rho * g.
  *   dweight = sum of dy * xhat, dbias = sum of dy, over all elements that share the weight.
+ * With an activation y = f(z), z = weight * xhat + bias, dz = f'(z) * dy stands in the place of dy.
  *
  * Shapes: x and y alike; weight and bias as the caller says; statistics are flat, float64.
  * Units:  xhat has none, so y, weight and bias share theirs; eps has the units of x squared.
  * Saves:  x, weight, mu, var. xhat is recomputed: it is as large as x, mu and var are a few numbers a group. They stay
- *         float64: mu rounded to float32 costs 1e-4 of y where |mu| is 1e4 standard deviations.
+ *         float64: mu rounded to float32 costs 1e-4 of y where |mu| is 1e4 standard deviations. With an activation the
+ *         bias too, from which z is recomputed.
  * Throws: DTypeError if x is not of a floating type, or weight or bias is not of x's; ShapeError if one of those is not
  *         of `affineShape`.
  */
 export function defineNorm(name: string): NormOp {
   return defineOp<NormInputs, NormOptions, Saved, NormStatistics>({
     name,
-    forward({ x, weight, bias }, { on, eps, affineShape, centred = true, given }) {
+    forward({ x, weight, bias }, { on, eps, affineShape, centred = true, given, activation = null, computed }) {
       checkInputs(name, { x, weight, bias }, affineShape);
+      const saved = { x, weight, bias: activation ? bias : null };
+      if (computed) {
+        const { y, statistics } = computed;
+        return { out: y.detach(), saved: { ...saved, ...statistics }, extra: statistics };
+      }
       const out = Tensor.empty(x.shape, x.dtype);
       const fresh = () => Tensor.empty([statisticCount(on)], "float64");
       const mean = given ? given.mean : centred ? fresh() : null;
@@ -56,15 +67,15 @@ export function defineNorm(name: string): NormOp {
       if (x.size > 0) {
         const slots = [x.storage, weight?.storage ?? null, bias?.storage ?? null, out.storage] as const;
         const stats = slotsOf({ mean, variance });
-        if (on.kernel === "row") kernels.rowNorm(...slots, stats, on.view, eps);
-        else if (given) kernels.columnNormEval(...slots, stats as Stats, on.view, eps);
-        else kernels.columnNorm(...slots, stats as Stats, on.view, eps);
+        if (on.kernel === "row") kernels.rowNorm(...slots, stats, on.view, eps, activation);
+        else if (given) kernels.columnNormEval(...slots, stats as Stats, on.view, eps, activation);
+        else kernels.columnNorm(...slots, stats as Stats, on.view, eps, activation);
       }
-      return { out, saved: { x, weight, mean, variance }, extra: { mean, variance } };
+      return { out, saved: { ...saved, mean, variance }, extra: { mean, variance } };
     },
     backward(dy, saved, options, needs) {
       // Under createGraph the same formula in differentiable ops, so that it can be differentiated again.
-      if (isRecording()) return normGradients(dy, saved.x, saved.weight, options);
+      if (isRecording()) return normGradients(dy, saved, options);
       let made: NormTensors | undefined;
       const all = () => (made ??= fusedGradients(dy, saved, options, needs));
       return { x: () => all().dx!, weight: () => all().dWeight!, bias: () => all().dBias! };
@@ -75,8 +86,9 @@ export function defineNorm(name: string): NormOp {
 
 /** Every gradient that is asked for, in one pass of the kernel. */
 function fusedGradients(dy: Tensor, saved: Saved, options: NormOptions, needs: Needs<NormInputs>): NormTensors {
-  const { x, weight, mean, variance } = saved;
+  const { x, weight, bias, mean, variance } = saved;
   const { on, eps, affineShape, given } = options;
+  const activation = options.activation ? { ...options.activation, bias: bias?.storage ?? null } : null;
   const made = {
     dx: needs.x ? Tensor.empty(x.shape, x.dtype) : null,
     dWeight: needs.weight ? Tensor.empty(affineShape, x.dtype) : null,
@@ -93,8 +105,8 @@ function fusedGradients(dy: Tensor, saved: Saved, options: NormOptions, needs: N
   }
   const slots = [x.storage, dy.storage, weight?.storage ?? null] as const;
   const stats = slotsOf({ mean, variance });
-  if (on.kernel === "row") kernels.rowNormGrad(...slots, stats, grads, on.view, eps);
-  else kernels.columnNormGrad(...slots, stats as Stats, grads, on.view, eps, given !== undefined);
+  if (on.kernel === "row") kernels.rowNormGrad(...slots, stats, grads, on.view, eps, activation);
+  else kernels.columnNormGrad(...slots, stats as Stats, grads, on.view, eps, given !== undefined, activation);
   return made;
 }
 

@@ -1,6 +1,8 @@
 import { normalizeAxis, numberOfElements } from "../../base/shape.js";
+import type { NormActivation } from "../../kernels/kernel_set.js";
 import { groupView, positionView, type RowCase } from "../../norm/views.js";
 import type { Tensor } from "../tensor.js";
+import { activation as activationOf } from "./activation.js";
 import { channelAffine } from "./channel_affine.js";
 import { defineNorm, type NormInputs } from "./fused_norm.js";
 
@@ -9,6 +11,8 @@ export interface GroupNormOptions {
   /** The channel axis; 1 for [N, C, ...], -1 for channels last. */
   readonly axis: number;
   readonly eps: number;
+  /** What y goes through in the same pass. */
+  readonly activation?: NormActivation | null;
 }
 
 const op = defineNorm("group_norm");
@@ -24,20 +28,24 @@ const positions = defineNorm("position_norm");
  * Throws: ShapeError if x has rank < 2, or if groups does not divide C.
  * Source: Wu & He 2018, arXiv:1803.08494.
  */
-export function groupNorm(inputs: NormInputs, { groups, axis, eps }: GroupNormOptions): Tensor {
+export function groupNorm(inputs: NormInputs, { groups, axis, eps, activation = null }: GroupNormOptions): Tensor {
   const { shape } = inputs.x;
   const on = groupView(shape, groups, axis);
-  return op(inputs, { on, eps, affineShape: [shape[normalizeAxis(axis, shape.length)]!] });
+  return op(inputs, { on, eps, affineShape: [shape[normalizeAxis(axis, shape.length)]!], activation });
 }
 
 /** The same, channels on axis 1, with a weight and a bias for each feature: both [C * S], S the product of what follows C. */
-export function groupNormPerFeature(inputs: NormInputs, { groups, eps }: Omit<GroupNormOptions, "axis">): Tensor {
+export function groupNormPerFeature(
+  inputs: NormInputs,
+  { groups, eps, activation = null }: Omit<GroupNormOptions, "axis">,
+): Tensor {
   const { shape } = inputs.x;
   const { view } = groupView(shape, groups) as RowCase;
   return op(inputs, {
     on: { kernel: "row", view: { ...view, inner: 1 } },
     eps,
     affineShape: [numberOfElements(shape.slice(1))],
+    activation,
   });
 }
 
@@ -50,12 +58,15 @@ export function groupNormPerFeature(inputs: NormInputs, { groups, eps }: Omit<Gr
  */
 export function groupNormPerPosition(
   { x, weight, bias }: NormInputs,
-  { groups, eps }: Omit<GroupNormOptions, "axis">,
+  { groups, eps, activation = null }: Omit<GroupNormOptions, "axis">,
 ): Tensor {
   const xhat = positions({ x, weight: null, bias: null }, { on: positionView(x.shape, groups), eps, affineShape: [] });
   const channels = x.shape[1]!;
   const features = numberOfElements(x.shape.slice(1));
   const perFeature = (weight ?? bias)?.size === features && features !== channels;
-  if (!perFeature) return channelAffine({ x: xhat, weight, bias });
-  return channelAffine({ x: xhat.reshape([-1, features]), weight, bias }).reshape(x.shape);
+  const z = perFeature
+    ? channelAffine({ x: xhat.reshape([-1, features]), weight, bias }).reshape(x.shape)
+    : channelAffine({ x: xhat, weight, bias });
+  // The affine is not the kernel's here, so neither is what follows it.
+  return activation ? activationOf(z, activation.op, activation.alpha) : z;
 }

@@ -19,13 +19,13 @@ const op = defineNorm("instance_norm");
  */
 export function instanceNorm(
   inputs: NormInputs,
-  { axis, eps, tracked, variance = "biased" }: BatchNormOptions & { readonly tracked: boolean },
+  { axis, eps, tracked, variance = "biased", activation = null }: BatchNormOptions & { readonly tracked: boolean },
 ): { out: Tensor; extra: NormStatistics } {
   const { shape } = inputs.x;
   const on = instanceView(shape, axis);
   checkInstanceStatistics("Instance normalization", shape, on, tracked);
   const affineShape = [shape[normalizeAxis(axis, shape.length)]!];
-  if (variance === "biased") return op.run(inputs, { on, eps, affineShape });
+  if (variance === "biased") return op.run(inputs, { on, eps, affineShape, activation });
   const scaled = byUnbiasedVariance(inputs, eps, statisticSize(on), affineShape);
-  return op.run(scaled.inputs, { on, eps: scaled.eps, affineShape });
+  return op.run(scaled.inputs, { on, eps: scaled.eps, affineShape, activation });
 }

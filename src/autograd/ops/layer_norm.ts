@@ -1,4 +1,5 @@
 import type { Shape } from "../../base/shape.js";
+import type { NormActivation } from "../../kernels/kernel_set.js";
 import { layerView } from "../../norm/views.js";
 import type { Tensor } from "../tensor.js";
 import { defineNorm, type NormInputs } from "./fused_norm.js";
@@ -9,6 +10,8 @@ export interface LayerNormOptions {
   /** Lengths of the last axes, which a statistic spans. */
   readonly normalizedShape: Shape;
   readonly eps: number;
+  /** What y goes through in the same pass. */
+  readonly activation?: NormActivation | null;
 }
 
 /**
@@ -19,7 +22,7 @@ export interface LayerNormOptions {
  * Throws: ShapeError if x does not end in normalizedShape.
  * Source: Ba, Kiros & Hinton 2016, arXiv:1607.06450.
  */
-export function layerNorm(inputs: NormInputs, { normalizedShape, eps }: LayerNormOptions): Tensor {
+export function layerNorm(inputs: NormInputs, { normalizedShape, eps, activation = null }: LayerNormOptions): Tensor {
   const on = layerView(inputs.x.shape, normalizedShape);
-  return op(inputs, { on, eps, affineShape: normalizedShape });
+  return op(inputs, { on, eps, affineShape: normalizedShape, activation });
 }

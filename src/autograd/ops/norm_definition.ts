@@ -1,7 +1,8 @@
 import type { Shape } from "../../base/shape.js";
 import type { NormCase } from "../../norm/views.js";
 import type { Tensor } from "../tensor.js";
-import type { NormOptions } from "./fused_norm.js";
+import { activation as activationOf, activationSlope } from "./activation.js";
+import type { NormInputs, NormOptions } from "./fused_norm.js";
 
 /** A view of x as a plain shape: which axes a statistic spans, and the shapes that statistics and affine broadcast as. */
 interface Layout {
@@ -50,14 +51,21 @@ function standardize(x: Tensor, { on, eps, centred = true, given }: NormOptions)
  */
 export function normByDefinition(x: Tensor, weight: Tensor | null, bias: Tensor | null, options: NormOptions): Tensor {
   const { layout, xhat } = standardize(x, options);
-  const scaled = weight ? xhat.mul(weight.reshape(layout.affine)) : xhat;
-  return (bias ? scaled.add(bias.reshape(layout.affine)) : scaled).reshape(x.shape);
+  const z = scaleAndShift(xhat, weight, bias, layout).reshape(x.shape);
+  return options.activation ? activationOf(z, options.activation.op, options.activation.alpha) : z;
+}
+
+function scaleAndShift(xhat: Tensor, weight: Tensor | null, bias: Tensor | null, { affine }: Layout): Tensor {
+  const scaled = weight ? xhat.mul(weight.reshape(affine)) : xhat;
+  return bias ? scaled.add(bias.reshape(affine)) : scaled;
 }
 
 /** Its gradients by the formulas of fused_norm.ts, themselves differentiable. */
-export function normGradients(dy: Tensor, x: Tensor, weight: Tensor | null, options: NormOptions) {
+export function normGradients(dy: Tensor, { x, weight, bias }: NormInputs, options: NormOptions) {
   const { layout, rho, xhat } = standardize(x, options);
-  const dv = dy.reshape(layout.shape);
+  const dyv = dy.reshape(layout.shape);
+  const slope = options.activation && activationSlope(scaleAndShift(xhat, weight, bias, layout), options.activation);
+  const dv = slope ? dyv.mul(slope) : dyv;
   const average = (t: Tensor) => t.mean(layout.axes, { keepDim: true });
   const toAffine = (t: Tensor) => t.sumTo(layout.affine).reshape(options.affineShape);
   return {

@@ -1,10 +1,20 @@
 import type { Shape } from "../../base/shape.js";
+import type { NormActivation } from "../../kernels/kernel_set.js";
 import { machineEpsilon } from "../../norm/family.js";
 import { layerView } from "../../norm/views.js";
 import type { Tensor } from "../tensor.js";
 import { defineNorm } from "./fused_norm.js";
 
 const op = defineNorm("rms_norm");
+
+export interface RmsNormOptions {
+  readonly normalizedShape: Shape;
+  readonly eps: number | null;
+  /** Added to the weight, if there is one: y = (weightOffset + weight) * xhat. Default 0. */
+  readonly weightOffset?: number;
+  /** What y goes through in the same pass. */
+  readonly activation?: NormActivation | null;
+}
 
 /**
  * Root-mean-square normalization: y = weight * x / sqrt(<x^2> + eps), <.> the mean over the last axes; nothing is
@@ -17,9 +27,9 @@ const op = defineNorm("rms_norm");
  */
 export function rmsNorm(
   { x, weight }: { x: Tensor; weight: Tensor | null },
-  { normalizedShape, eps }: { readonly normalizedShape: Shape; readonly eps: number | null },
+  { normalizedShape, eps, weightOffset = 0, activation = null }: RmsNormOptions,
 ): Tensor {
   const on = layerView(x.shape, normalizedShape);
-  const options = { on, eps: eps ?? machineEpsilon(x.dtype), affineShape: normalizedShape, centred: false };
-  return op({ x, weight, bias: null }, options);
+  const options = { on, eps: eps ?? machineEpsilon(x.dtype), affineShape: normalizedShape, centred: false, activation };
+  return op({ x, weight: weight && weightOffset !== 0 ? weight.add(weightOffset) : weight, bias: null }, options);
 }

@@ -5,10 +5,17 @@ import { instanceNorm as instanceNormOp } from "../../autograd/ops/instance_norm
 import { layerNorm as layerNormOp } from "../../autograd/ops/layer_norm.js";
 import { rmsNorm as rmsNormOp } from "../../autograd/ops/rms_norm.js";
 import { OptionError } from "../../base/errors.js";
-import { checkNonNegative, checkPositiveInteger, checkProbability, readOptions } from "../../base/options.js";
+import {
+  checkNonNegative,
+  checkNumber,
+  checkPositiveInteger,
+  checkProbability,
+  readOptions,
+} from "../../base/options.js";
 import { normalizeAxis, type Shape } from "../../base/shape.js";
 import { checkNormalizedShape } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
+import { type ActivationOption, activationDefault, readActivation } from "./norm_activation.js";
 import { checkRunning, disposeStatistics, moveRunning, type Running } from "./running_stats.js";
 
 export { adaIN } from "./ada_in.js";
@@ -16,7 +23,7 @@ export { film } from "./film.js";
 export { localResponseNorm } from "./local_response_norm.js";
 export { type NormalizeOptions, normalize } from "./unit_norm.js";
 
-interface Affine {
+interface Affine extends ActivationOption {
   readonly weight?: Tensor | null;
   readonly bias?: Tensor | null;
   readonly eps?: number;
@@ -32,7 +39,7 @@ interface RunningAffine extends Affine {
   readonly axis?: number;
 }
 
-const affine = { weight: null as Tensor | null, bias: null as Tensor | null };
+const affine = { weight: null as Tensor | null, bias: null as Tensor | null, ...activationDefault };
 const withRunning = { ...affine, runningMean: null as Tensor | null, runningVar: null as Tensor | null, axis: 1 };
 
 /** Batch normalization: by the batch's statistics in training, which move the running ones; else by the running ones. */
@@ -41,13 +48,14 @@ export function batchNorm(x: Tensor, options?: RunningAffine & { readonly traini
   const defaults = { ...withRunning, training: false, eps: eps as number, momentum: momentum as number };
   const o = readOptions("F.batchNorm", options, defaults);
   checkNonNegative("F.batchNorm: eps", o.eps);
+  const to = { axis: o.axis, eps: o.eps, activation: readActivation("F.batchNorm", o.activation) };
   const running = runningOf("F.batchNorm", o, !o.training, "training: true");
   const inputs = { x, weight: o.weight, bias: o.bias };
-  if (running && !o.training) return batchNormEval(inputs, running, o);
+  if (running && !o.training) return batchNormEval(inputs, running, to);
   const channels = x.shape[normalizeAxis(o.axis, x.rank)]!;
   if (running) checkRunning(running, channels);
   const weight = checkProbability("F.batchNorm: momentum", o.momentum);
-  const { out, extra } = batchNormOp(inputs, o);
+  const { out, extra } = batchNormOp(inputs, to);
   if (running) moveRunning(running, { statistics: extra, repeat: 1, values: x.size / channels }, weight);
   disposeStatistics(extra);
   return out;
@@ -59,13 +67,14 @@ export function instanceNorm(x: Tensor, options?: RunningAffine & { readonly use
   const defaults = { ...withRunning, useInputStats: true, eps: eps as number, momentum: momentum as number };
   const o = readOptions("F.instanceNorm", options, defaults);
   checkNonNegative("F.instanceNorm: eps", o.eps);
+  const to = { axis: o.axis, eps: o.eps, activation: readActivation("F.instanceNorm", o.activation) };
   const running = runningOf("F.instanceNorm", o, !o.useInputStats, "useInputStats: true");
   const inputs = { x, weight: o.weight, bias: o.bias };
-  if (running && !o.useInputStats) return batchNormEval(inputs, running, o);
+  if (running && !o.useInputStats) return batchNormEval(inputs, running, to);
   const channels = x.shape[normalizeAxis(o.axis, x.rank)]!;
   if (running) checkRunning(running, channels);
   const weight = checkProbability("F.instanceNorm: momentum", o.momentum);
-  const { out, extra } = instanceNormOp(inputs, { axis: o.axis, eps: o.eps, tracked: running !== null });
+  const { out, extra } = instanceNormOp(inputs, { ...to, tracked: running !== null });
   const repeat = x.shape[0]!;
   if (running) moveRunning(running, { statistics: extra, repeat, values: x.size / (repeat * channels) }, weight);
   disposeStatistics(extra);
@@ -77,7 +86,11 @@ export function groupNorm(x: Tensor, numGroups: number, options?: Affine & { rea
   const o = readOptions("F.groupNorm", options, { ...affine, eps: family.GroupNorm.eps as number, axis: 1 });
   checkPositiveInteger("F.groupNorm: numGroups", numGroups);
   checkNonNegative("F.groupNorm: eps", o.eps);
-  return groupNormOp({ x, weight: o.weight, bias: o.bias }, { groups: numGroups, axis: o.axis, eps: o.eps });
+  const activation = readActivation("F.groupNorm", o.activation);
+  return groupNormOp(
+    { x, weight: o.weight, bias: o.bias },
+    { groups: numGroups, axis: o.axis, eps: o.eps, activation },
+  );
 }
 
 /** Layer normalization over the last axes, whose lengths are `normalizedShape`. */
@@ -85,20 +98,29 @@ export function layerNorm(x: Tensor, normalizedShape: number | Shape, options?: 
   const o = readOptions("F.layerNorm", options, { ...affine, eps: family.LayerNorm.eps as number });
   const shape = checkNormalizedShape("F.layerNorm", normalizedShape);
   checkNonNegative("F.layerNorm: eps", o.eps);
-  return layerNormOp({ x, weight: o.weight, bias: o.bias }, { normalizedShape: shape, eps: o.eps });
+  const activation = readActivation("F.layerNorm", o.activation);
+  return layerNormOp({ x, weight: o.weight, bias: o.bias }, { normalizedShape: shape, eps: o.eps, activation });
 }
 
 /** Root-mean-square normalization over the last axes; eps null means the machine epsilon of x's type. */
 export function rmsNorm(
   x: Tensor,
   normalizedShape: number | Shape,
-  options?: { readonly weight?: Tensor | null; readonly eps?: number | null },
+  options?: ActivationOption & {
+    readonly weight?: Tensor | null;
+    readonly eps?: number | null;
+    /** Added to the weight. */
+    readonly weightOffset?: number;
+  },
 ): Tensor {
-  const defaults = { weight: affine.weight, eps: family.RMSNorm.eps as number | null };
+  const eps = family.RMSNorm.eps as number | null;
+  const defaults = { weight: affine.weight, eps, weightOffset: 0, ...activationDefault };
   const o = readOptions("F.rmsNorm", options, defaults);
   const shape = checkNormalizedShape("F.rmsNorm", normalizedShape);
   if (o.eps !== null) checkNonNegative("F.rmsNorm: eps", o.eps);
-  return rmsNormOp({ x, weight: o.weight }, { normalizedShape: shape, eps: o.eps });
+  const weightOffset = checkNumber("F.rmsNorm: weightOffset", o.weightOffset, "a finite number", Number.isFinite);
+  const activation = readActivation("F.rmsNorm", o.activation);
+  return rmsNormOp({ x, weight: o.weight }, { normalizedShape: shape, eps: o.eps, weightOffset, activation });
 }
 
 function runningOf(

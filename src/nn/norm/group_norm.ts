@@ -3,14 +3,16 @@ import { groupNorm, groupNormPerFeature, groupNormPerPosition } from "../../auto
 import { OptionError } from "../../base/errors.js";
 import { checkBoolean, checkChoice, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { numberOfElements, type Shape } from "../../base/shape.js";
+import type { NormActivation } from "../../kernels/kernel_set.js";
 import { checkChannels, checkFeatures, checkGroups } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
 import { Module, Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { asOperand, checkGradients, type GradientConvention } from "./conventions.js";
+import { type ActivationOption, activationDefault, readActivation } from "./norm_activation.js";
 import { checkAxis } from "./running_norm.js";
 
-export interface GroupNormOptions extends PlacementOptions {
+export interface GroupNormOptions extends ActivationOption, PlacementOptions {
   readonly eps?: number;
   readonly affine?: boolean;
   /** The channel axis: 1 (default) for [N, C, ...], -1 for channels last. */
@@ -34,6 +36,7 @@ export class GroupNorm extends Module {
   readonly featureShape: Shape;
   readonly statistics: "sample" | "position";
   readonly parameterGradients: GradientConvention;
+  private readonly activation: NormActivation | null;
 
   constructor(
     readonly numGroups: number,
@@ -53,10 +56,12 @@ export class GroupNorm extends Module {
       axis: 1,
       statistics: "sample" as "sample" | "position",
       parameterGradients: "sum" as GradientConvention,
+      ...activationDefault,
       ...placementDefaults,
     });
     const { dtype } = readPlacement(o);
     this.eps = checkNonNegative("GroupNorm: eps", o.eps);
+    this.activation = readActivation("GroupNorm", o.activation);
     this.axis = checkAxis("GroupNorm", o.axis);
     this.statistics = checkChoice("GroupNorm: statistics", o.statistics, ["sample", "position"]);
     this.parameterGradients = checkGradients("GroupNorm", o.parameterGradients);
@@ -78,13 +83,14 @@ export class GroupNorm extends Module {
   }
 
   override forward(x: Tensor): Tensor {
-    const { numGroups: groups, numChannels, axis, eps, featureShape, parameterGradients: convention } = this;
+    const { numGroups: groups, numChannels, axis, featureShape, parameterGradients: convention } = this;
     if (this.perFeature) checkFeatures("GroupNorm", x.shape, featureShape);
     else checkChannels("GroupNorm", x.shape, axis, numChannels);
     const flat = [numberOfElements(featureShape)];
     const operand = (p: Tensor | null) => asOperand(p, flat, convention, x.shape[0]!);
     const inputs = { x, weight: operand(this.weight), bias: operand(this.bias) };
-    if (this.statistics === "position") return groupNormPerPosition(inputs, { groups, eps });
-    return this.perFeature ? groupNormPerFeature(inputs, { groups, eps }) : groupNorm(inputs, { groups, axis, eps });
+    const options = { groups, eps: this.eps, activation: this.activation };
+    if (this.statistics === "position") return groupNormPerPosition(inputs, options);
+    return this.perFeature ? groupNormPerFeature(inputs, options) : groupNorm(inputs, { ...options, axis });
   }
 }
