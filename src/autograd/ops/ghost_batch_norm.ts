@@ -8,7 +8,7 @@ import { defineNorm, type NormInputs, type NormStatistics } from "./fused_norm.j
 import { concat, narrow } from "./movement.js";
 import { byUnbiasedVariance } from "./unbiased_variance.js";
 
-export interface GhostBatchNormOptions extends Omit<BatchNormOptions, "allowLone"> {
+export interface GhostBatchNormOptions extends Omit<BatchNormOptions, "allowLone" | "activation"> {
   /** Samples in a ghost batch. */
   readonly size: number;
 }
@@ -24,7 +24,11 @@ export interface Ghosts {
 const op = defineNorm("ghost_batch_norm");
 
 /** All ghosts of one size in one kernel call: a column view with a batch entry for each ghost. */
-function equalGhosts({ x, weight, bias }: NormInputs, size: number, options: Omit<BatchNormOptions, "allowLone">) {
+function equalGhosts(
+  { x, weight, bias }: NormInputs,
+  size: number,
+  options: Omit<BatchNormOptions, "allowLone" | "activation">,
+) {
   const { axis, eps, variance = "biased" } = options;
   const ghosts = x.shape[0]! / size;
   const a = normalizeAxis(axis, x.rank, "The channel axis");

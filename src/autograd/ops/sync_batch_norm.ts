@@ -12,7 +12,7 @@ import { normalizeAmong } from "./column_parts.js";
 import { checkInputs, type NormInputs, type NormStatistics } from "./fused_norm.js";
 import { byUnbiasedVariance } from "./unbiased_variance.js";
 
-export interface SyncBatchNormOptions extends Omit<BatchNormOptions, "allowLone"> {
+export interface SyncBatchNormOptions extends Omit<BatchNormOptions, "allowLone" | "activation"> {
   readonly communicator: Communicator;
 }
 
