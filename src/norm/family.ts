@@ -101,7 +101,7 @@ export const family = {
   },
   SyncBatchNorm: { ...batch, source: "Peng et al. 2018, arXiv:1711.07240" },
   GhostBatchNorm: { ...batch, source: "Hoffer, Hubara & Soudry 2017, arXiv:1705.08741" },
-  BatchRenorm: { ...batch, source: "Ioffe 2017, arXiv:1702.03275" },
+  BatchRenorm: { ...batch, momentum: 0.01, source: "Ioffe 2017, arXiv:1702.03275" },
   VirtualBatchNorm: { ...batch, ...still, source: "Salimans et al. 2016, arXiv:1606.03498" },
   FrozenBatchNorm: { ...batch, momentum: null, source: "Wu et al. 2019, Detectron2" },
   MaskedBatchNorm: { ...batch, source: "Keras 3, BatchNormalization(mask)" },

@@ -1,12 +1,13 @@
 export { AdaIN, type AdaINOptions } from "./ada_in.js";
 export { AdaLN, type AdaLNOptions, AdaLNZero, type Body } from "./ada_ln.js";
 export { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, type BatchNormOptions } from "./batch_norm.js";
-export { Derf, type DerfOptions, DyT, type DyTOptions } from "./dynamic_activation.js";
+export { BatchRenorm, type BatchRenormOptions, type RenormLimit, renormSchedule } from "./batch_renorm.js";
 export {
   ConditionalBatchNorm,
   type ConditionalBatchNormOptions,
   type ConditionKind,
 } from "./conditional_batch_norm.js";
+export { Derf, type DerfOptions, DyT, type DyTOptions } from "./dynamic_activation.js";
 export { FiLM, type FiLMOptions } from "./film.js";
 export {
   FilterResponseNorm,
@@ -29,3 +30,4 @@ export { ScaleNorm, type ScaleNormOptions } from "./scale_norm.js";
 export { SPADE, type SPADEOptions } from "./spade.js";
 export { SyncBatchNorm, type SyncBatchNormOptions } from "./sync_batch_norm.js";
 export { UnitNorm, type UnitNormOptions } from "./unit_norm.js";
+export { VirtualBatchNorm, type VirtualBatchNormOptions } from "./virtual_batch_norm.js";

@@ -1,0 +1,67 @@
+import { kernels } from "../../kernels/dispatch.js";
+import { scope } from "../../memory/scope.js";
+import { checkBatchStatistics } from "../../norm/checks.js";
+import { besselFactor } from "../../norm/moments.js";
+import { batchView, statisticSize } from "../../norm/views.js";
+import { full, tensor } from "../create.js";
+import { Tensor } from "../tensor.js";
+import type { BatchNormOptions } from "./batch_norm.js";
+import { normalizeAmong } from "./column_parts.js";
+import { checkInputs, type NormInputs, type NormStatistics } from "./fused_norm.js";
+import { byUnbiasedVariance } from "./unbiased_variance.js";
+
+export interface BatchRenormOptions extends Omit<BatchNormOptions, "allowLone"> {
+  /** Running statistics, [C]; constants. */
+  readonly running: { readonly mean: Tensor; readonly variance: Tensor };
+  /** r is kept in [1 / rMax, rMax], d in [-dMax, dMax]. */
+  readonly rMax: number;
+  readonly dMax: number;
+}
+
+/** Math.min and max keep NaN, so that a batch with NaN shows it. */
+const clip = (v: number, low: number, high: number): number => Math.max(low, Math.min(high, v));
+
+/**
+ * Batch renormalization: y = weight * (xhat * r + d) + bias, xhat by the batch's statistics, with
+ * r = clip(sigma_batch / sigma, 1 / rMax, rMax), d = clip((mu_batch - mu) / sigma, -dMax, dMax), sigma = sqrt(var + eps).
+ * Unclipped, y is what evaluation gives. r and d are constants in backward, so that this is batch normalization with the
+ * weight weight * r and the bias weight * d + bias: dx by that weight, dweight = r * sum(dy * xhat) + d * sum(dy).
+ *
+ * Shapes: x and y [..., C, ...] with C on `axis`; weight and bias [C], each optional; statistics [C], of the batch.
+ * Saves:  x, weight * r, mean, variance.
+ * Throws: ShapeError if a channel has fewer than two values.
+ * Source: Ioffe 2017, arXiv:1702.03275.
+ */
+export function batchRenorm(inputs: NormInputs, options: BatchRenormOptions): { out: Tensor; extra: NormStatistics } {
+  return scope(() => renormalize(inputs, options));
+}
+
+function renormalize({ x, weight, bias }: NormInputs, options: BatchRenormOptions) {
+  const { axis, eps, variance: convention = "biased", running, rMax, dMax } = options;
+  const on = batchView(x.shape, axis);
+  checkBatchStatistics("Batch renormalization", x.shape, on);
+  const { channels } = on.view;
+  checkInputs("batch_renorm", { x, weight, bias }, [channels]);
+  const mean = Tensor.empty([channels], "float64");
+  const variance = Tensor.empty([channels], "float64");
+  kernels.columnMoments(x.storage, { mean: mean.storage, variance: variance.storage }, on.view);
+
+  const count = statisticSize(on);
+  const scale = convention === "biased" ? 1 : besselFactor(count);
+  const [m, v] = [mean.storage.view, variance.storage.view];
+  const [runningMean, runningVariance] = [running.mean.storage.view, running.variance.storage.view];
+  const r = new Float64Array(channels);
+  const d = new Float64Array(channels);
+  for (let c = 0; c < channels; c++) {
+    const sigma = Math.sqrt(runningVariance[c]! + eps);
+    r[c] = clip(Math.sqrt(v[c]! * scale + eps) / sigma, 1 / rMax, rMax);
+    d[c] = clip((m[c]! - runningMean[c]!) / sigma, -dMax, dMax);
+  }
+  const [rs, ds] = [tensor(r, { dtype: x.dtype }), tensor(d, { dtype: x.dtype })];
+  const shift = weight ? weight.mul(ds) : ds;
+  const affine = { x, weight: weight ? weight.mul(rs) : rs, bias: bias ? shift.add(bias) : shift };
+  const scaled = convention === "biased" ? { inputs: affine, eps } : byUnbiasedVariance(affine, eps, count, [channels]);
+  const counts = full([channels], count, { dtype: "float64" });
+  const out = normalizeAmong({ ...scaled.inputs, mean, variance, counts }, { view: on.view, eps: scaled.eps });
+  return { out, extra: { mean, variance } };
+}
