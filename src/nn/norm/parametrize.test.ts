@@ -1,12 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { relativeError } from "../../../tests/conformance/harness.js";
 import { checkOps, normal } from "../../../tests/conformance/op_harness.js";
-import { noGrad, type Tensor, tensor, zeros } from "../../autograd/index.js";
+import { noGrad, randn, type Tensor, tensor, zeros } from "../../autograd/index.js";
 import { FormatError, OptionError, ShapeError, StateError } from "../../base/errors.js";
 import { manualSeed, Random } from "../../base/random.js";
 import { heap } from "../../memory/heap.js";
 import { scope } from "../../memory/scope.js";
 import { SGD } from "../../optim/sgd.js";
+import { checkpoint } from "../checkpoint.js";
 import { Conv2d } from "../conv.js";
 import { ConvTranspose2d } from "../conv_transpose.js";
 import { Embedding } from "../embedding.js";
@@ -262,6 +263,18 @@ describe("spectralNorm", () => {
     expect(buffers(layer)).toEqual(start);
     layer.forward(x);
     expect(buffers(layer)).not.toEqual(start);
+  });
+
+  test("under a checkpoint u and v move once, and gradients are those without", () => {
+    const run = (kept: boolean) => {
+      manualSeed(5);
+      const layer = spectralNorm(new Linear(3, 4));
+      const x = randn([2, 3]);
+      const y = kept ? checkpoint(layer, x) : layer.forward(x);
+      y.square().sum().backward();
+      return [buffers(layer), layer.parameters().map((p) => values(p.grad))];
+    };
+    expect(run(true)).toEqual(run(false));
   });
 
   test("two training forwards, then both gradients", () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { normal } from "../../../../tests/conformance/op_harness.js";
 import type { Tensor } from "../../../autograd/index.js";
+import { loopback } from "../../../base/communicator.js";
 import { OptionError, ShapeError, StateError } from "../../../base/errors.js";
 import { SGD } from "../../../optim/sgd.js";
 import * as nn from "../../index.js";
@@ -45,6 +46,18 @@ describe("convert", () => {
     expect((net.blocks[1] as nn.BatchNorm).momentum).toBe(0.3);
     expect(net.headNorm.conventions.runningVariance).toBe("biased");
     expect(net.headNorm.weight!.dtype).toBe("float64");
+  });
+
+  test("to SyncBatchNorm over the ranks of a group, and back", () => {
+    const net = trained();
+    const before = state(net);
+    const communicator = { ...loopback, size: 1 };
+    nn.convert(net, "SyncBatchNorm", { communicator });
+    expect((net.headNorm as unknown as nn.SyncBatchNorm).communicator).toBe(communicator);
+    expect(state(net)).toEqual(before);
+    nn.convert(net, "BatchNorm");
+    expect(kindsOf(net)).toEqual(["BatchNorm", "BatchNorm", "BatchNorm", "BatchNorm"]);
+    expect(state(net)).toEqual(before);
   });
 
   test("to FrozenBatchNorm evaluates alike, and back it learns again", () => {

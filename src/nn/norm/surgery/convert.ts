@@ -1,4 +1,5 @@
 import { Tensor } from "../../../autograd/index.js";
+import type { Communicator } from "../../../base/communicator.js";
 import { OptionError, StateError } from "../../../base/errors.js";
 import { readOptions, unknownName } from "../../../base/options.js";
 import type { Shape } from "../../../base/shape.js";
@@ -9,6 +10,7 @@ import type { ConventionOptions, GradientConvention } from "../conventions.js";
 import { FrozenBatchNorm } from "../frozen_batch_norm.js";
 import { GhostBatchNorm } from "../ghost_batch_norm.js";
 import { GroupNorm } from "../group_norm.js";
+import { SyncBatchNorm } from "../sync_batch_norm.js";
 import { called, checkModel, modulesOnce } from "./batch_norms.js";
 import { freezeAlike } from "./freeze.js";
 
@@ -66,6 +68,7 @@ const kinds = {
   BatchNorm1d: running(BatchNorm1d),
   BatchNorm2d: running(BatchNorm2d),
   BatchNorm3d: running(BatchNorm3d),
+  SyncBatchNorm: running(SyncBatchNorm, { communicator: undefined }),
   GhostBatchNorm: running(GhostBatchNorm, { virtualBatchSize: undefined, numSplits: undefined }),
   FrozenBatchNorm: {
     type: FrozenBatchNorm,
@@ -95,6 +98,8 @@ export interface ConvertOptions {
   readonly from?: readonly NormKind[];
   /** GroupNorm: default the largest number up to 32 that divides the channels. */
   readonly numGroups?: number;
+  /** SyncBatchNorm. */
+  readonly communicator?: Communicator;
   /** GhostBatchNorm. */
   readonly virtualBatchSize?: number;
   readonly numSplits?: number;

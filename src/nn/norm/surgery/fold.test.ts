@@ -46,6 +46,7 @@ const layers: [string, () => Layer, (options?: object) => nn.Module, number[]][]
     [2, 6, 2, 3],
   ],
   ["ConvTranspose3d", () => new nn.ConvTranspose3d(2, 3, 2, o), () => new nn.FrozenBatchNorm(3, o), [1, 2, 2, 2, 2]],
+  ["Conv2d, ranks", () => new nn.Conv2d(3, 4, 2, o), () => new nn.SyncBatchNorm(4, o), [2, 3, 3, 4]],
   ["Conv2d, ghosts", () => new nn.Conv2d(3, 4, 2, o), () => new nn.GhostBatchNorm(4, { ...o, eps: 0.5 }), [2, 3, 3, 4]],
 ];
 

@@ -9,6 +9,7 @@ import { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d } from "../batch_norm.
 import { FrozenBatchNorm } from "../frozen_batch_norm.js";
 import { GhostBatchNorm } from "../ghost_batch_norm.js";
 import { parametrizedNames, removeParametrization } from "../parametrize.js";
+import { SyncBatchNorm } from "../sync_batch_norm.js";
 import { called, checkModel, modulesOnce } from "./batch_norms.js";
 import { chainsOf, type Link } from "./chain.js";
 
@@ -20,7 +21,7 @@ const affineLayers = [
 ];
 
 /** Normalizations that evaluate as one factor and one summand a channel. */
-const norms = [BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, GhostBatchNorm, FrozenBatchNorm];
+const norms = [BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, GhostBatchNorm, SyncBatchNorm, FrozenBatchNorm];
 
 type AnyNorm = BatchNorm | FrozenBatchNorm;
 type AnyLayer = Module & { weight: Tensor; bias: Parameter | null; readonly groups?: number };
