@@ -105,7 +105,7 @@ export const family = {
   VirtualBatchNorm: { ...batch, ...still, source: "Salimans et al. 2016, arXiv:1606.03498" },
   FrozenBatchNorm: { ...batch, momentum: null, source: "Wu et al. 2019, Detectron2" },
   MaskedBatchNorm: { ...batch, source: "Keras 3, BatchNormalization(mask)" },
-  MaskedInstanceNorm: { ...instance, source: "Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022" },
+  MaskedInstanceNorm: { ...instance, ...still, source: "Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022" },
   MaskedGroupNorm: { ...group, source: "Wu & He 2018, arXiv:1803.08494" },
   ConditionalBatchNorm: { ...batch, affineShape: "condition", source: "de Vries et al. 2017, arXiv:1707.00683" },
   PowerNorm: { ...batch, centred: false, source: "Shen et al. 2020, arXiv:2003.07845" },

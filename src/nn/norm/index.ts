@@ -23,6 +23,9 @@ export { InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, type InstanceNormOption
 export { LayerNorm, type LayerNormOptions } from "./layer_norm.js";
 export { LayerNorm2d, type LayerNorm2dOptions } from "./layer_norm_2d.js";
 export { LocalResponseNorm, type LocalResponseNormOptions, MapLRN, type MapLRNOptions } from "./local_response_norm.js";
+export type { Mask, NestedMask, Padded } from "./mask.js";
+export { MaskedBatchNorm, type MaskedBatchNormOptions } from "./masked_batch_norm.js";
+export { MaskedGroupNorm, type MaskedGroupNormOptions, MaskedInstanceNorm } from "./masked_group_norm.js";
 export { MeanVarianceNorm, type MeanVarianceNormOptions } from "./mean_variance_norm.js";
 export { RMSNorm, type RMSNormOptions } from "./rms_norm.js";
 export { noStatsUpdate } from "./running_stats.js";
