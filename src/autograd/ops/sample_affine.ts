@@ -1,12 +1,12 @@
-import { isFloating } from "../../base/dtype.js";
-import { DTypeError, ShapeError } from "../../base/errors.js";
+import { ShapeError } from "../../base/errors.js";
 import { formatShape, normalizeAxis, numberOfElements, type Shape, sameShape } from "../../base/shape.js";
 import { checkInstanceStatistics } from "../../norm/checks.js";
 import { instanceView } from "../../norm/views.js";
 import type { Tensor } from "../tensor.js";
 import { channelAffine } from "./channel_affine.js";
-import { columnMoments } from "./column_parts.js";
+import { checkFloating } from "./floating.js";
 import { defineNorm } from "./fused_norm.js";
+import { instanceMoments } from "./instance_moments.js";
 
 /** What a condition gives: one scale and one shift for each sample and channel, both [N, C]. */
 export interface SampleAffine {
@@ -20,14 +20,8 @@ const normalized = defineNorm("conditional_instance_norm");
 function checkInputs(owner: string, { x, gamma, beta }: SampleAffine, axis: number): number {
   const a = normalizeAxis(axis, x.rank, `${owner}: the channel axis`);
   if (a === 0) throw new ShapeError({ rule: `${owner}: axis 0 is the batch`, got: `channels on axis ${axis}` });
+  checkFloating(owner, x, { gamma, beta });
   for (const [name, t] of Object.entries({ gamma, beta })) {
-    if (!isFloating(x.dtype) || t.dtype !== x.dtype) {
-      throw new DTypeError({
-        rule: `${owner} takes x, gamma and beta of one floating-point type`,
-        got: `x of ${x.dtype} and ${name} of ${t.dtype}`,
-        fix: 'Use to("float32") on the tensor that differs, or make the layer with another dtype',
-      });
-    }
     const shape = [x.shape[0]!, x.shape[a]!];
     if (sameShape(t.shape, shape)) continue;
     throw new ShapeError({
@@ -89,9 +83,6 @@ export function instanceNormBySample(inputs: SampleAffine, axis: number, eps: nu
  * Shapes: x [N, C, ...], rank 3 or more; results [N, C].
  */
 export function sampleStatistics(x: Tensor, eps: number): { mean: Tensor; std: Tensor } {
-  const [n, channels] = [x.shape[0]!, x.shape[1]!];
-  const view = { batch: n, outer: 1, channels, inner: numberOfElements(x.shape.slice(2)), merge: 1 };
-  const both = columnMoments({ x }, { view });
-  const at = (index: number) => both.narrow(0, index, 1).reshape([n, channels]);
-  return { mean: at(0).cast(x.dtype), std: at(1).add(eps).sqrt().cast(x.dtype) };
+  const { mean, variance } = instanceMoments(x, 1);
+  return { mean: mean.cast(x.dtype), std: variance.add(eps).sqrt().cast(x.dtype) };
 }

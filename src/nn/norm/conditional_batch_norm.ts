@@ -16,7 +16,8 @@ import type { RunningNormOptions } from "./running_norm.js";
 /** What a condition is: a class number for each sample, or a vector for each sample. */
 export type ConditionKind = "class" | "vector";
 
-export interface ConditionalBatchNormOptions extends Omit<RunningNormOptions, "affine" | "parameterGradients"> {
+export interface ConditionalBatchNormOptions
+  extends Omit<RunningNormOptions, "affine" | "affineShape" | "parameterGradients"> {
   /** "class" (default): the second argument is numClasses; "vector": it is conditionSize. */
   readonly condition?: ConditionKind;
 }

@@ -1,3 +1,4 @@
+export { ActNorm, type ActNormOptions, type ActNormScale } from "./act_norm.js";
 export { AdaIN, type AdaINOptions } from "./ada_in.js";
 export { AdaLN, type AdaLNOptions, AdaLNZero, type Body } from "./ada_ln.js";
 export { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, type BatchNormOptions } from "./batch_norm.js";
@@ -8,6 +9,7 @@ export {
   type ConditionKind,
 } from "./conditional_batch_norm.js";
 export { Derf, type DerfOptions, DyT, type DyTOptions } from "./dynamic_activation.js";
+export { EvoNormB0, type EvoNormB0Options, EvoNormS0, type EvoNormS0Options } from "./evo_norm.js";
 export { FiLM, type FiLMOptions } from "./film.js";
 export {
   FilterResponseNorm,
@@ -27,10 +29,12 @@ export type { Mask, NestedMask, Padded } from "./mask.js";
 export { MaskedBatchNorm, type MaskedBatchNormOptions } from "./masked_batch_norm.js";
 export { MaskedGroupNorm, type MaskedGroupNormOptions, MaskedInstanceNorm } from "./masked_group_norm.js";
 export { MeanVarianceNorm, type MeanVarianceNormOptions } from "./mean_variance_norm.js";
+export { PowerNorm, type PowerNormOptions } from "./power_norm.js";
 export { RMSNorm, type RMSNormOptions } from "./rms_norm.js";
 export { noStatsUpdate } from "./running_stats.js";
 export { ScaleNorm, type ScaleNormOptions } from "./scale_norm.js";
 export { SPADE, type SPADEOptions } from "./spade.js";
+export { SwitchableNorm, type SwitchableNormOptions } from "./switchable_norm.js";
 export { SyncBatchNorm, type SyncBatchNormOptions } from "./sync_batch_norm.js";
 export { UnitNorm, type UnitNormOptions } from "./unit_norm.js";
 export { VirtualBatchNorm, type VirtualBatchNormOptions } from "./virtual_batch_norm.js";

@@ -1,0 +1,84 @@
+import { kernels } from "../../kernels/dispatch.js";
+import type { ColumnView } from "../../norm/views.js";
+import { zeros } from "../create.js";
+import { defineOp } from "../op.js";
+import { Tensor } from "../tensor.js";
+import { columnMoments } from "./column_parts.js";
+
+type Inputs = {
+  x: Tensor;
+  weight: Tensor | null;
+  bias: Tensor | null;
+  /** psi^2 that x is divided by the root of, [C], float64. */
+  square: Tensor;
+  /** What backward takes from g, kappa times xhat: nu, [C], float64; null for the exact gradient where psi is the batch's own. */
+  nu: Tensor | null;
+};
+
+export interface PowerOptions {
+  readonly view: ColumnView;
+  readonly eps: number;
+  /** Called in backward with <g xhat>, [C], float64: what nu follows. */
+  readonly observe: (along: Float64Array) => void;
+}
+
+/** Quadratic mean psi_B^2 = <x^2> of each channel, [C], float64, off the tape: variance + mean^2 has no cancellation. */
+export function quadraticMean(x: Tensor, view: ColumnView): Tensor {
+  const both = columnMoments({ x: x.detach() }, { view });
+  return both
+    .narrow(0, 1, 1)
+    .add(both.narrow(0, 0, 1).square())
+    .reshape([-1]);
+}
+
+/** Kernel calls with mean 0: x times weight / sqrt(square + eps), plus bias. */
+function scaled(
+  { x, weight, bias, square }: Omit<Inputs, "nu">,
+  { view, eps }: Pick<PowerOptions, "view" | "eps">,
+): Tensor {
+  const y = Tensor.empty(x.shape, x.dtype);
+  const stats = { mean: zeros([view.channels], { dtype: "float64" }).storage, variance: square.storage };
+  kernels.columnNormEval(x.storage, weight?.storage ?? null, bias?.storage ?? null, y.storage, stats, view, eps);
+  return y;
+}
+
+/**
+ * Power normalization: y = weight xhat + bias, xhat = x / psi, psi = sqrt(square + eps). Its gradient is approximate by
+ * design where psi is a running value: with g = weight dy, dx = (g - nu xhat) / psi. With psi the batch's own,
+ * dx = (g - xhat <g xhat>) / psi, which is exact. dweight = sum of dy xhat, dbias = sum of dy.
+ *
+ * Shapes: x and y any that has the view's elements, merge and batch 1; weight and bias [C].
+ * Saves:  x, weight, square and nu.
+ * Source: Shen et al. 2020, arXiv:2003.07845, algorithms 1 and 2.
+ */
+export const powerNorm = defineOp<Inputs, PowerOptions, Omit<Inputs, "bias">>({
+  name: "power_norm",
+  forward: (inputs, options) => ({ out: scaled(inputs, options), saved: inputs }),
+  backward(dy, { x, weight, square, nu }, options) {
+    const { view, eps, observe } = options;
+    const { channels } = view;
+    const sums = Tensor.empty([2 * channels], "float64");
+    const stats = { mean: zeros([channels], { dtype: "float64" }).storage, variance: square.storage };
+    kernels.columnSums(x.storage, dy.storage, stats, sums.storage, view);
+    const rho = Float64Array.from(square.storage.view, (q) => 1 / Math.sqrt(q + eps));
+    const count = view.outer * view.inner;
+    const from = sums.storage.view;
+    const onto = rho.map((r, c) => ((weight ? weight.storage.view[c]! : 1) * r * from[channels + c]!) / count);
+    const kappa = nu ? Float64Array.from(nu.storage.view) : onto;
+    observe(onto);
+    const filled = (dtype: Tensor["dtype"], of: (c: number) => number) => {
+      const t = Tensor.empty([channels], dtype);
+      for (let c = 0; c < channels; c++) t.storage.view[c] = of(c);
+      return t;
+    };
+    return {
+      x: () => {
+        const away = filled(x.dtype, (c) => kappa[c]! * rho[c]!);
+        const along = scaled({ x, weight: away, bias: null, square }, options);
+        return scaled({ x: dy, weight, bias: null, square }, options).sub(along);
+      },
+      weight: () => filled(x.dtype, (c) => rho[c]! * from[channels + c]!),
+      bias: () => filled(x.dtype, (c) => from[c]!),
+    };
+  },
+});

@@ -1,0 +1,171 @@
+import { noGrad, ones, type Tensor, tensor, zeros } from "../../autograd/index.js";
+import { batchNormEval } from "../../autograd/ops/batch_norm.js";
+import { checkFloating } from "../../autograd/ops/floating.js";
+import { powerNorm, quadraticMean } from "../../autograd/ops/power_norm.js";
+import { rmsNorm } from "../../autograd/ops/rms_norm.js";
+import {
+  checkBoolean,
+  checkChoice,
+  checkNonNegative,
+  checkNumber,
+  checkPositiveInteger,
+  checkProbability,
+  readOptions,
+} from "../../base/options.js";
+import { scope } from "../../memory/scope.js";
+import { checkBatchStatistics, checkChannels, checkGroups } from "../../norm/checks.js";
+import { family } from "../../norm/family.js";
+import { batchView } from "../../norm/views.js";
+import { Module, Parameter } from "../module.js";
+import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { checkAxis } from "./running_norm.js";
+import { runningStatsMove } from "./running_stats.js";
+
+export interface PowerNormOptions extends PlacementOptions {
+  readonly eps?: number;
+  /** Weight of the OLD value in running_phi. Default 0.9. */
+  readonly alphaFwd?: number;
+  /** Weight of the OLD value in what backward follows. Default 0.9. */
+  readonly alphaBkw?: number;
+  /** Training batches at the start that are divided by their own quadratic mean, with its exact gradient. Default 10000. */
+  readonly warmupIters?: number;
+  /** With a number: x is first divided, at each position, by the root mean square of each of so many groups of channels. */
+  readonly groups?: number | null;
+  readonly affine?: boolean;
+  /** The channel axis: 1 (default) for [N, C, ...], -1 for channels last. */
+  readonly axis?: number;
+  /** "guard" leaves NaN and Inf out of running_phi and ema_gz, and counts such batches in skippedUpdates. */
+  readonly runningStats?: "update" | "guard";
+}
+
+const finite = (values: ArrayLike<number>) => Array.from(values).every(Number.isFinite);
+
+/**
+ * Division by a running quadratic mean: y = weight x / sqrt(running_phi + eps) + bias. In training running_phi is the one
+ * before this batch, and backward subtracts a running component instead of differentiating it (ema_gz).
+ *
+ * Shapes: x and y [..., C, ...].
+ * State:  weight, bias; running_phi, ema_gz [C]; iters, int32: training batches seen.
+ */
+export class PowerNorm extends Module {
+  weight: Parameter | null;
+  bias: Parameter | null;
+  runningPhi: Tensor | null = null;
+  emaGz: Tensor | null = null;
+  iters: Tensor | null = null;
+  eps: number;
+  alphaFwd: number;
+  alphaBkw: number;
+  readonly warmupIters: number;
+  readonly groups: number | null;
+  readonly axis: number;
+  readonly runningStats: "update" | "guard";
+  /** Batches that `runningStats: "guard"` left out. */
+  skippedUpdates = 0;
+
+  constructor(
+    readonly numFeatures: number,
+    options?: PowerNormOptions,
+  ) {
+    super();
+    const { eps, momentum, affine } = family.PowerNorm;
+    const o = readOptions("PowerNorm", options, {
+      eps: eps as number,
+      alphaFwd: 1 - momentum,
+      alphaBkw: 1 - momentum,
+      warmupIters: 10000,
+      groups: null as number | null,
+      affine: affine as boolean,
+      axis: 1,
+      runningStats: "update" as "update" | "guard",
+      ...placementDefaults,
+    });
+    const { dtype } = readPlacement(o);
+    checkPositiveInteger("PowerNorm: numFeatures", numFeatures);
+    this.eps = checkNonNegative("PowerNorm: eps", o.eps);
+    this.alphaFwd = checkProbability("PowerNorm: alphaFwd", o.alphaFwd);
+    this.alphaBkw = checkProbability("PowerNorm: alphaBkw", o.alphaBkw);
+    this.warmupIters = checkNumber(
+      "PowerNorm: warmupIters",
+      o.warmupIters,
+      "a whole number of at least 0",
+      (v) => Number.isInteger(v) && v >= 0,
+    );
+    this.groups = o.groups === null ? null : checkPositiveInteger("PowerNorm: groups", o.groups);
+    if (this.groups) checkGroups("PowerNorm", this.groups, numFeatures);
+    this.axis = checkAxis("PowerNorm", o.axis);
+    this.runningStats = checkChoice("PowerNorm: runningStats", o.runningStats, ["update", "guard"]);
+    const withAffine = checkBoolean("PowerNorm: affine", o.affine);
+    this.weight = withAffine ? new Parameter(ones([numFeatures], { dtype })) : null;
+    this.bias = withAffine ? new Parameter(zeros([numFeatures], { dtype })) : null;
+    this.registerBuffer("runningPhi", ones([numFeatures], { dtype }), { least: 0 });
+    this.registerBuffer("emaGz", zeros([numFeatures], { dtype }));
+    this.registerBuffer("iters", tensor(0, { dtype: "int32" }), { least: 0 });
+  }
+
+  override forward(x: Tensor): Tensor {
+    const { axis, eps, weight, bias, numFeatures } = this;
+    checkChannels("PowerNorm", x.shape, axis, numFeatures);
+    checkFloating("PowerNorm", x, { weight, bias });
+    return scope(() => {
+      const inputs = { x: this.#scaleGroups(x), weight, bias };
+      // Copies: backward needs what the state was before this batch.
+      const copy = (t: Tensor, factor = 1) => tensor(Float64Array.from(t.storage.view, (v) => factor * v));
+      const phi = copy(this.runningPhi!);
+      if (!this.training) {
+        return batchNormEval(
+          inputs,
+          { mean: zeros([numFeatures], { dtype: "float64" }), variance: phi },
+          { axis, eps },
+        );
+      }
+      const on = batchView(x.shape, axis);
+      checkBatchStatistics("PowerNorm", x.shape, on);
+      const own = noGrad(() => quadraticMean(inputs.x, on.view));
+      const warm = this.iters!.item() < this.warmupIters;
+      const square = warm ? own : phi;
+      const nu = warm ? null : copy(this.emaGz!, 1 - this.alphaBkw);
+      const [ownData, squareData] = [own.dataSync(), square.dataSync()];
+      const observe = (along: Float64Array) => this.#followGradient(along, ownData, squareData);
+      const out = powerNorm({ ...inputs, square, nu }, { view: on.view, eps, observe });
+      this.#followInput(own);
+      return out;
+    });
+  }
+
+  /** Each group of channels divided by its root mean square at each position. */
+  #scaleGroups(x: Tensor): Tensor {
+    if (!this.groups) return x;
+    const last = x.transpose(this.axis, -1);
+    const size = this.numFeatures / this.groups;
+    const grouped = last.reshape([...last.shape.slice(0, -1), this.groups, size]);
+    const scaled = rmsNorm({ x: grouped, weight: null }, { normalizedShape: [size], eps: this.eps });
+    return scaled.reshape(last.shape).transpose(this.axis, -1);
+  }
+
+  /** Algorithm 1: phi = alpha phi + (1 - alpha) psi_B^2; in the warm-up the average of all batches so far. */
+  #followInput(own: Tensor): void {
+    if (!runningStatsMove()) return;
+    const batch = own.storage.view;
+    if (this.runningStats === "guard" && !finite(batch)) {
+      this.skippedUpdates++;
+      return;
+    }
+    const k = this.iters!.item() + 1;
+    const weight = k <= this.warmupIters ? 1 / k : 1 - this.alphaFwd;
+    const phi = this.runningPhi!;
+    phi.assign(Float64Array.from(phi.storage.view, (v, c) => (1 - weight) * v + weight * batch[c]!));
+    this.iters!.assign([k]);
+  }
+
+  /**
+   * Algorithm 2: nu = nu (1 - (1 - alpha) Gamma) + (1 - alpha) Lambda, Lambda = <g xhat>, Gamma = <xhat^2>. The state is
+   * the authors' ema_gz = nu / (1 - alpha), which adds Lambda - (1 - alpha) ema_gz Gamma.
+   */
+  #followGradient(along: Float64Array, own: ArrayLike<number>, square: ArrayLike<number>): void {
+    if (this.runningStats === "guard" && !(finite(along) && finite(own))) return;
+    const ema = this.emaGz!;
+    const gamma = (c: number) => own[c]! / (square[c]! + this.eps);
+    ema.assign(Float64Array.from(ema.storage.view, (v, c) => v + along[c]! - (1 - this.alphaBkw) * v * gamma(c)));
+  }
+}

@@ -1,0 +1,69 @@
+import { ones, type Tensor } from "../../autograd/index.js";
+import { switchableNorm } from "../../autograd/ops/switchable_norm.js";
+import { ShapeError } from "../../base/errors.js";
+import { checkBoolean } from "../../base/options.js";
+import { formatShape } from "../../base/shape.js";
+import { scope } from "../../memory/scope.js";
+import { checkChannels } from "../../norm/checks.js";
+import { zeros_ } from "../init.js";
+import { Parameter } from "../module.js";
+import { placementDefaults } from "../placement.js";
+import { RunningNorm, type RunningNormOptions } from "./running_norm.js";
+
+export interface SwitchableNormOptions extends RunningNormOptions {
+  /** Whether batch statistics are among the three. Default true; false leaves instance and layer, and no running ones. */
+  readonly useBatchNorm?: boolean;
+  /** False averages the statistics of all batches alike, as momentum null does. Default true. */
+  readonly useMovingAverage?: boolean;
+  /** The weight begins as 0, for the last normalization of a residual branch. Default false. */
+  readonly lastGamma?: boolean;
+}
+
+/**
+ * Normalization by a learned mixture of instance, layer and batch statistics.
+ *
+ * Shapes: x and y [N, ..., C, ...], rank 3 or more.
+ * State:  weight, bias [C]; running_mean, running_var [C] and num_batches_tracked of the batch's part; mean_weight and
+ *         var_weight [3] (instance, layer, batch), [2] without the batch.
+ */
+export class SwitchableNorm extends RunningNorm {
+  readonly meanWeight: Parameter;
+  readonly varWeight: Parameter;
+  readonly useBatchNorm: boolean;
+
+  constructor(numFeatures: number, options?: SwitchableNormOptions) {
+    const own = { useBatchNorm: true, useMovingAverage: true, lastGamma: false };
+    const alone = options?.useBatchNorm === false;
+    super("SwitchableNorm", numFeatures, alone ? { ...options, trackRunningStats: false } : options, own);
+    const read = (name: keyof typeof own) =>
+      checkBoolean(`SwitchableNorm: ${name}`, options?.[name] === undefined ? own[name] : options[name]);
+    this.useBatchNorm = read("useBatchNorm");
+    if (!read("useMovingAverage")) this.momentum = null;
+    const { dtype } = { ...placementDefaults, ...options };
+    const kinds = this.useBatchNorm ? 3 : 2;
+    this.meanWeight = new Parameter(ones([kinds], { dtype }));
+    this.varWeight = new Parameter(ones([kinds], { dtype }));
+    if (read("lastGamma") && this.weight) zeros_(this.weight);
+  }
+
+  /** Batch statistics in training or without running ones; running statistics in evaluation. */
+  override forward(x: Tensor): Tensor {
+    const { axis, eps, numFeatures, meanWeight, varWeight } = this;
+    if (x.rank < 3) {
+      throw new ShapeError({
+        rule: "SwitchableNorm takes an input [N, C, ...] with at least one spatial axis",
+        got: formatShape(x.shape),
+        fix: "Without one, instance statistics are those of single values",
+      });
+    }
+    checkChannels("SwitchableNorm", x.shape, axis, numFeatures);
+    return scope(() => {
+      const inputs = { x, ...this.affine(x.shape[0]!), meanWeight, varWeight };
+      const running = this.training ? null : this.running;
+      const { normalizingVariance: variance } = this.conventions;
+      const { out, batch } = switchableNorm(inputs, { axis, eps, variance, ...(running ? { given: running } : {}) });
+      this.follow({ statistics: batch, repeat: 1, values: x.size / numFeatures });
+      return out;
+    });
+  }
+}
