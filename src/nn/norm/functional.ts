@@ -19,6 +19,7 @@ import { type ActivationOption, activationDefault, readActivation } from "./norm
 import { checkRunning, disposeStatistics, moveRunning, type Running } from "./running_stats.js";
 
 export { adaIN } from "./ada_in.js";
+export { addLayerNorm, addRmsNorm } from "./add_norm.js";
 export { film } from "./film.js";
 export { localResponseNorm } from "./local_response_norm.js";
 export { type NormalizeOptions, normalize } from "./unit_norm.js";
