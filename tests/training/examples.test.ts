@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import * as batchSizeStudy from "../../examples/batch_size_study.js";
 import * as checkpointedRun from "../../examples/checkpointed_run.js";
 import * as digitsByHand from "../../examples/digits_by_hand.js";
+import * as gradientPenalty from "../../examples/gradient_penalty.js";
 import * as ownLayer from "../../examples/own_layer.js";
 
 test("examples/digits_by_hand.js reads more than 95 % of the test digits after 3 epochs", () => {
@@ -34,4 +35,14 @@ test("examples/batch_size_study.js: batches of two are too few for statistics ov
   expect(lines).toHaveLength(4);
   expect(group[2]! - batch[2]!).toBeGreaterThan(5);
   expect(Math.abs(group[32]! - batch[32]!)).toBeLessThan(5);
+});
+
+test("examples/gradient_penalty.js: with the penalty the critic's slope nears 1, without it it runs away", () => {
+  const lines: string[] = [];
+  const { held, free } = gradientPenalty.main({ steps: 120, log: (line: string) => lines.push(line) });
+  expect(lines).toHaveLength(4);
+  expect(held.first).toEqual(free.first);
+  expect(held.last.penalty).toBeLessThan(held.first.penalty / 3);
+  expect(Math.abs(held.last.slope - 1)).toBeLessThan(0.05);
+  expect(free.last.slope).toBeGreaterThan(5);
 });
