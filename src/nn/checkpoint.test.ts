@@ -80,6 +80,18 @@ class Follower extends nn.Module {
   }
 }
 
+/** Sets its parameter from the first batch, as ActNorm does. */
+class FirstBatch extends nn.Module {
+  weight = new nn.Parameter(full([3, 1], 1));
+  ready = false;
+
+  override forward(x: Tensor): Tensor {
+    if (!this.ready) this.weight.assign(noGrad(() => x.square().mean([0, 2]).rsqrt()));
+    this.ready = true;
+    return x.mul(this.weight);
+  }
+}
+
 describe("the same bits as without a checkpoint", () => {
   test("loss, gradients, running statistics, batches tracked, dropout, and the generator afterwards", () => {
     const want = train(block, (model, x) => model.forward(x));
@@ -104,10 +116,17 @@ describe("the same bits as without a checkpoint", () => {
   });
 
   test("layers that read what they move, and one layer used twice", () => {
-    const make = () => new nn.Sequential(new Follower(), new nn.BatchNorm1d(3), new Follower());
+    const make = () => new nn.Sequential(new Follower(), new nn.BatchNorm1d(3), new Follower(), new nn.Tanh());
     const twice = (model: nn.Sequential, x: Tensor) => model.forward(model.forward(x));
     const kept = (model: nn.Sequential, x: Tensor) => checkpoint(model, checkpoint(model, x));
     expect(train(make, kept)).toEqual(train(make, twice));
+  });
+
+  test("a layer that the first batch initializes", () => {
+    const make = () => new nn.Sequential(new FirstBatch(), new nn.Tanh());
+    const want = train(make, (model, x) => model.forward(x));
+    expect(train(make, (model, x) => checkpoint(model, x))).toEqual(want);
+    expect(train(make, (model, x) => checkpoint((t: Tensor) => checkpoint(model, t), x))).toEqual(want);
   });
 
   test("power iteration of a spectral norm, called alone and in a model", () => {
