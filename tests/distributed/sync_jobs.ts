@@ -18,6 +18,9 @@ export interface LayerJob {
   readonly dtype: DType;
   readonly options: SyncBatchNormOptions;
   readonly features: number | readonly number[];
+  /** Drawn at random unless given. */
+  readonly weight?: readonly number[];
+  readonly bias?: readonly number[];
   /** What this rank gets in each step. */
   readonly steps: readonly { readonly shape: readonly number[]; readonly x: Numbers; readonly dy: Numbers }[];
 }
@@ -32,11 +35,14 @@ export interface LayerResult {
 
 const list = (t: Tensor | null | undefined): number[] => [...t!.dataSync()];
 
-/** Training steps of one layer with a stirred affine, then an evaluation of the last input. */
-export function layerSteps(communicator: Communicator, { dtype, options, features, steps }: LayerJob): LayerResult {
+/** Training steps of one layer, then an evaluation of the last input. */
+export function layerSteps(communicator: Communicator, job: LayerJob): LayerResult {
+  const { dtype, options, features, steps } = job;
   const layer = new SyncBatchNorm(features as number, { ...options, dtype, communicator });
   const random = new Random(3);
   for (const p of layer.parameters()) p.assign(Float64Array.from({ length: p.size }, () => 1 + 0.5 * random.normal()));
+  if (job.weight) layer.weight!.assign(job.weight);
+  if (job.bias) layer.bias!.assign(job.bias);
   const results = steps.map(({ shape, x, dy }) => {
     layer.zeroGrad();
     const y = layer.forward(tensor(x, { shape, dtype }));

@@ -2,8 +2,8 @@ import { kernels } from "../../kernels/dispatch.js";
 import type { NormGrads } from "../../kernels/kernel_set.js";
 import type { Slot } from "../../memory/heap.js";
 import type { ColumnView } from "../../norm/views.js";
-import { full, zeros } from "../create.js";
-import { defineOp, type Needs } from "../op.js";
+import { full, tensor, zeros } from "../create.js";
+import { defineOp } from "../op.js";
 import { Tensor } from "../tensor.js";
 
 // The parts that column normalization is made of, for statistics that are not x's own alone: mixed from several kinds, or
@@ -76,16 +76,34 @@ function sumsOver(dy: Tensor, { x, mean, variance }: Saved, view: ColumnView): T
   return sums;
 }
 
-/** dweight = sum of dy * xhat and dbias = sum of dy, from the sums. */
-function affineGradients(sums: Tensor, variance: Tensor, dtype: Tensor["dtype"], { view, eps }: Options) {
+/**
+ * With few parameters all their gradients may be small by chance, and what the sums lack, in float32 for the most part,
+ * shows; a kernel that adds up in float64 alone takes those, at the price of a pass. As many as in wasm/norm_affine.ts.
+ */
+const FEW = 8;
+
+/** dweight = sum of dy * xhat and dbias = sum of dy. */
+function affineGradients(dy: Tensor, { x, mean, variance }: Saved, { view, eps }: Options, sums: () => Tensor) {
   const { batch, channels, merge } = view;
-  const [from, v] = [sums.storage.view, variance.storage.view];
-  const [dWeight, dBias] = [zeros([channels], { dtype: "float64" }), zeros([channels], { dtype: "float64" })];
-  for (let at = 0; at < batch * channels; at++) {
-    dBias.storage.view[at % channels]! += from[at]!;
-    dWeight.storage.view[at % channels]! += from[batch * channels + at]! / Math.sqrt(v[Math.floor(at / merge)]! + eps);
-  }
-  return { weight: () => dWeight.cast(dtype), bias: () => dBias.cast(dtype) };
+  const fromPass = () => {
+    const [weight, bias] = [Tensor.empty([channels], x.dtype), Tensor.empty([channels], x.dtype)];
+    const out: NormGrads = { dx: null, dWeight: weight.storage, dBias: bias.storage };
+    const stats = { mean: mean.storage, variance: variance.storage };
+    kernels.columnNormGrad(x.storage, dy.storage, null, stats, out, view, eps, true);
+    return { weight, bias };
+  };
+  const fromSums = () => {
+    const [from, v] = [sums().storage.view, variance.storage.view];
+    const [dWeight, dBias] = [new Float64Array(channels), new Float64Array(channels)];
+    for (let at = 0; at < batch * channels; at++) {
+      dBias[at % channels]! += from[at]!;
+      dWeight[at % channels]! += from[batch * channels + at]! / Math.sqrt(v[Math.floor(at / merge)]! + eps);
+    }
+    return { weight: tensor(dWeight, { dtype: x.dtype }), bias: tensor(dBias, { dtype: x.dtype }) };
+  };
+  let made: { weight: Tensor; bias: Tensor } | undefined;
+  const all = () => (made ??= channels <= FEW ? fromPass() : fromSums());
+  return { weight: () => all().weight, bias: () => all().bias };
 }
 
 /**
@@ -98,20 +116,23 @@ function affineGradients(sums: Tensor, variance: Tensor, dtype: Tensor["dtype"],
 export const standardize = defineOp<Inputs, Options, Saved>({
   name: "standardize",
   forward: (inputs, options) => ({ out: apply(inputs, options), saved: inputs }),
-  backward(dy, saved, options, needs: Needs<Inputs>) {
+  backward(dy, saved, options) {
     const { x, mean, variance, weight } = saved;
     const { view, eps } = options;
     const stats = { mean: mean.storage, variance: variance.storage };
-    const sums = needs.mean || needs.variance || needs.weight || needs.bias ? sumsOver(dy, saved, view) : null;
+    let summed: Tensor | undefined;
+    const sums = () => (summed ??= sumsOver(dy, saved, view));
+    const affine = affineGradients(dy, saved, options, sums);
     /** Sum over the channels of a statistic of weight times what stands in half `half` of the sums. */
     const toStatistics = (half: 0 | 1, power: 1 | 3, scale: number) => {
       const d = zeros([mean.size], { dtype: "float64" });
       const plane = view.batch * view.channels;
+      const from = sums().storage.view;
       for (let at = 0; at < plane; at++) {
         const s = Math.floor(at / view.merge);
         const rho = 1 / Math.sqrt(variance.storage.view[s]! + eps);
         const w = weight ? weight.storage.view[at % view.channels]! : 1;
-        d.storage.view[s]! += scale * rho ** power * w * sums!.storage.view[half * plane + at]!;
+        d.storage.view[s]! += scale * rho ** power * w * from[half * plane + at]!;
       }
       return d;
     };
@@ -124,8 +145,7 @@ export const standardize = defineOp<Inputs, Options, Saved>({
       },
       mean: () => toStatistics(0, 1, -1),
       variance: () => toStatistics(1, 3, -0.5),
-      weight: () => affineGradients(sums!, variance, x.dtype, options).weight(),
-      bias: () => affineGradients(sums!, variance, x.dtype, options).bias(),
+      ...affine,
     };
   },
 });
@@ -152,7 +172,9 @@ export const normalizeAmong = defineOp<WiderInputs, WiderOptions, Saved & { coun
     const { x, mean, variance, weight, counts } = saved;
     const { view, eps, gather } = options;
     const sums = sumsOver(dy, saved, view);
-    const affine = affineGradients(sums, variance, x.dtype, options);
+    // x's own, which gathering overwrites.
+    const own = sums.storage.view.slice();
+    const affine = affineGradients(dy, saved, options, () => tensor(own, { dtype: "float64" }));
     // All holders gather or none does, whatever each of them needs.
     gather?.(sums);
     return {

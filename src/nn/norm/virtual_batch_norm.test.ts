@@ -91,9 +91,10 @@ describe("VirtualBatchNorm", () => {
     const [small, large] = (["float32", "float64"] as const).map((dtype) => {
       const layer = new VirtualBatchNorm(3, { dtype });
       layer.setReference(reference.cast(dtype));
-      return [layer.forward(x.cast(dtype)), layer.backward(dy.cast(dtype))].map((t) => t.dataSync());
+      const results = [layer.forward(x.cast(dtype)), layer.backward(dy.cast(dtype))];
+      return [...results, layer.weight!.grad!, layer.bias!.grad!].map((t) => t.dataSync());
     });
-    for (const i of [0, 1]) expect(relativeError(small![i]!, large![i]!)).toBeLessThanOrEqual(2.5e-7);
+    for (const i of [0, 1, 2, 3]) expect(relativeError(small![i]!, large![i]!)).toBeLessThanOrEqual(2.5e-7);
   });
 
   test("what does not go", () => {
