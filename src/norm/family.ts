@@ -72,6 +72,7 @@ export const family = {
   BatchNorm1d: { ...batch, ...line, ranks: [2, 3] },
   BatchNorm2d: { ...batch, ...plane, ranks: [4] },
   BatchNorm3d: { ...batch, ...volume, ranks: [5] },
+  InPlaceActivatedBatchNorm: { ...batch, source: "Rota Bulo, Porzi & Kontschieder 2018, arXiv:1712.02616" },
   GroupNorm: group,
   LayerNorm: {
     ...still,

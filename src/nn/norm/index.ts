@@ -28,6 +28,7 @@ export { FrozenBatchNorm, type FrozenBatchNormOptions } from "./frozen_batch_nor
 export { GhostBatchNorm, type GhostBatchNormOptions } from "./ghost_batch_norm.js";
 export { GRN, GRN as GlobalResponseNorm, type GRNOptions } from "./global_response_norm.js";
 export { GroupNorm, type GroupNormOptions } from "./group_norm.js";
+export { InPlaceActivatedBatchNorm, type InPlaceActivatedBatchNormOptions } from "./in_place_activated_batch_norm.js";
 export { InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, type InstanceNormOptions } from "./instance_norm.js";
 export { LayerNorm, type LayerNormOptions } from "./layer_norm.js";
 export { LayerNorm2d, type LayerNorm2dOptions } from "./layer_norm_2d.js";

@@ -1,0 +1,144 @@
+import { OptionError, StateError } from "../../base/errors.js";
+import { kernels } from "../../kernels/dispatch.js";
+import { checkBatchStatistics, checkPerChannel } from "../../norm/checks.js";
+import { batchView, type ColumnView } from "../../norm/views.js";
+import { isRecording, Need } from "../graph.js";
+import { defineOp, type Needs } from "../op.js";
+import { Tensor } from "../tensor.js";
+import type { BatchNormOptions } from "./batch_norm.js";
+import { checkInputs, type NormInputs, type NormStatistics } from "./fused_norm.js";
+
+export interface InPlaceBatchNormOptions extends Pick<BatchNormOptions, "axis" | "eps"> {
+  /** Slope below 0 of the leaky rectifier that follows; 1 (default): nothing follows. Above 0, so that it has an inverse. */
+  readonly negativeSlope?: number;
+}
+
+interface Options {
+  readonly view: ColumnView;
+  readonly eps: number;
+  readonly slope: number;
+  readonly given: { readonly mean: Tensor; readonly variance: Tensor } | null;
+}
+
+type Saved = { y: Tensor; weight: Tensor | null; bias: Tensor | null; variance: Tensor };
+type Made = { dx: Tensor; dWeight: Tensor | null; dBias: Tensor | null };
+
+/**
+ * Batch normalization, with or without a leaky rectifier behind it, whose output is written over its input: z = weight *
+ * xhat + bias and y = z where z > 0, else slope * z. Backward takes everything from y: z by the rectifier's inverse,
+ * xhat = (z - bias) / weight, and then the formulas of fused_norm.ts. They run on the kernel for x: with statistics
+ * mean' = bias, variance' = weight^2 it sees xhat' = sign(weight) * xhat in z, and with weight' = weight * |weight| * rho
+ * its dx is that of x.
+ *
+ * Shapes: as batchNorm. x and y share memory; x's version goes up, so the tape refuses ops that had saved x.
+ * Saves:  y, weight, bias, variance: nothing of x's size that would not be kept anyway by what y goes into.
+ * Throws: StateError in backward where a weight is exactly 0 and its gradient is wanted: y does not tell xhat then.
+ *         In float32 xhat comes back with the rounding of y: an error of about 6e-8 * |bias / weight|.
+ * Source: Rota Bulo, Porzi & Kontschieder 2018, arXiv:1712.02616.
+ */
+const op = defineOp<NormInputs, Options, Saved, NormStatistics>({
+  name: "in_place_batch_norm",
+  forward({ x, weight, bias }, { view, eps, slope, given }) {
+    const fresh = () => Tensor.empty([view.channels], "float64");
+    const statistics = given ?? { mean: fresh(), variance: fresh() };
+    const stats = { mean: statistics.mean.storage, variance: statistics.variance.storage };
+    const affine = [weight?.storage ?? null, bias?.storage ?? null] as const;
+    const activation = slope === 1 ? null : ({ op: "leakyRelu", alpha: slope } as const);
+    const y = x.detach();
+    if (given) kernels.columnNormEval(x.storage, ...affine, y.storage, stats, view, eps, activation);
+    else kernels.columnNorm(x.storage, ...affine, y.storage, stats, view, eps, activation);
+    x.storage.version++;
+    return { out: y, saved: { y, weight, bias, variance: statistics.variance }, extra: statistics };
+  },
+  backward(dy, saved, options, needs) {
+    let made: Made | undefined;
+    const all = () => (made ??= gradients(dy, saved, options, needs));
+    return { x: () => all().dx, weight: () => all().dWeight!, bias: () => all().dBias! };
+  },
+});
+
+function gradients(dy: Tensor, saved: Saved, { view, eps, slope, given }: Options, needs: Needs<NormInputs>): Made {
+  const { y, weight, bias, variance } = saved;
+  const { channels } = view;
+  const weights = weight?.storage.view;
+  if (needs.weight && weights?.includes(0)) {
+    throw new StateError({
+      rule: "In-place batch normalization finds the gradient of a weight from its output, which a weight of 0 has wiped out",
+      got: `0 as the weight of channel ${weights.indexOf(0)}`,
+      fix: "Freeze the weight (requiresGrad = false), or normalize without writing over the input",
+    });
+  }
+  const dx = Tensor.empty(y.shape, y.dtype);
+  const made = {
+    dx,
+    dWeight: needs.weight ? Tensor.empty([channels], y.dtype) : null,
+    dBias: needs.bias ? Tensor.empty([channels], y.dtype) : null,
+  };
+  const [centre, squares] = [Tensor.empty([channels], "float64"), Tensor.empty([channels], "float64")];
+  const scale = Tensor.empty([channels], y.dtype);
+  for (let c = 0; c < channels; c++) {
+    const w = weights ? weights[c]! : 1;
+    centre.storage.view[c] = bias ? bias.storage.view[c]! : 0;
+    squares.storage.view[c] = w === 0 ? 1 : w * w;
+    scale.storage.view[c] = (w * Math.abs(w)) / Math.sqrt(variance.storage.view[c]! + eps);
+  }
+  // y has the sign of z. dz lies where dx comes to lie, so z is the one temporary of x's size.
+  const z = slope === 1 ? y : Tensor.empty(y.shape, y.dtype);
+  if (slope !== 1) {
+    kernels.activationGrad("leakyRelu", y.storage, dy.storage, dx.storage, slope);
+    kernels.activation("leakyRelu", y.storage, z.storage, 1 / slope);
+  }
+  const dz = slope === 1 ? dy : dx;
+  const stats = { mean: centre.storage, variance: squares.storage };
+  const out = {
+    dx: needs.x ? dx.storage : null,
+    dWeight: made.dWeight?.storage ?? null,
+    dBias: made.dBias?.storage ?? null,
+  };
+  kernels.columnNormGrad(z.storage, dz.storage, scale.storage, stats, out, view, 0, given !== null);
+  const to = made.dWeight?.storage.view;
+  if (to && weights) for (let c = 0; c < channels; c++) if (weights[c]! < 0) to[c] = -to[c]!;
+  return made;
+}
+
+function run(inputs: NormInputs, options: InPlaceBatchNormOptions, given: Options["given"]) {
+  const { axis, eps, negativeSlope: slope = 1 } = options;
+  const { x } = inputs;
+  const { view } = batchView(x.shape, axis);
+  checkInputs("in_place_batch_norm", inputs, [view.channels]);
+  if (!(slope > 0 && Number.isFinite(slope))) {
+    throw new OptionError({
+      rule: "In-place batch normalization needs an activation with an inverse: a negativeSlope above 0",
+      got: String(slope),
+    });
+  }
+  if (isRecording() && x.vertex.need === Need.wanted && x.vertex.node === null) {
+    throw new StateError({
+      rule: "In-place batch normalization cannot write over a tensor that someone set requiresGrad on",
+      got: `${x}, which no op made`,
+      fix: "Normalize a result of an op, or call it inside noGrad",
+    });
+  }
+  return op.run(inputs, { view, eps, slope, given });
+}
+
+/** In training, by the batch's own statistics, which come back too; the caller disposes them. */
+export function batchNormInPlace(
+  inputs: NormInputs,
+  options: InPlaceBatchNormOptions,
+): { out: Tensor; extra: NormStatistics } {
+  checkBatchStatistics("Batch normalization", inputs.x.shape, batchView(inputs.x.shape, options.axis));
+  return run(inputs, options, null);
+}
+
+/** With given statistics, [C] each, constants in backward: dx = weight * rho * dz. */
+export function batchNormEvalInPlace(
+  inputs: NormInputs,
+  statistics: { readonly mean: Tensor; readonly variance: Tensor },
+  options: InPlaceBatchNormOptions,
+): Tensor {
+  const { channels } = batchView(inputs.x.shape, options.axis).view;
+  checkPerChannel("The running mean", statistics.mean.shape, channels);
+  checkPerChannel("The running variance", statistics.variance.shape, channels);
+  return run(inputs, options, statistics).out;
+}
