@@ -28,6 +28,5 @@ export function followsBatches(module: Module): boolean {
     const { layer } = module as unknown as { layer: NormName };
     if (family[layer].view === "instance") return false;
   }
-  const { runningVar, runningMean } = module as { runningVar?: unknown; runningMean?: unknown };
-  return runningVar instanceof Tensor || runningMean instanceof Tensor;
+  return Object.entries(module).some(([name, value]) => name.startsWith("running") && value instanceof Tensor);
 }

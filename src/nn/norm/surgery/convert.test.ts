@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { relativeError } from "../../../../tests/conformance/harness.js";
 import { normal } from "../../../../tests/conformance/op_harness.js";
 import type { Tensor } from "../../../autograd/index.js";
 import { loopback } from "../../../base/communicator.js";
@@ -115,6 +116,33 @@ describe("convert", () => {
     expect((nn.convert(features, "BatchNorm") as nn.BatchNorm).perFeature).toBe(true);
     expect((nn.convert(new nn.BatchNorm([4]), "FrozenBatchNorm") as nn.FrozenBatchNorm).weight.shape).toEqual([4]);
     expect(() => nn.convert(new nn.BatchNorm([4]), "GroupNorm")).toThrow(OptionError);
+  });
+
+  test("activations, a shared affine, and batch renormalization", () => {
+    const active = () => new nn.Sequential(new nn.BatchNorm2d(4, { activation: "silu" }));
+    const model = active();
+    nn.convert(model, "GroupNorm", { numGroups: 2 });
+    const x = normal([2, 4, 2, 2]).cast("float32");
+    const want = new nn.Sequential(new nn.GroupNorm(2, 4), new nn.SiLU()).forward(x);
+    expect(relativeError(model.forward(x).dataSync(), want.dataSync())).toBeLessThan(1e-6);
+    nn.convert(model, "BatchNorm");
+    expect(model.forward(x).toArray()).toEqual(active().forward(x).toArray());
+    expect(() => nn.convert(model, "SyncBatchNorm")).toThrow(/no activation of its own; got 0 \(BatchNorm\) with/);
+
+    const shared = new nn.BatchNorm([2, 3], { affineShape: [3] });
+    shared.weight!.assign([1, 2, 3]);
+    const { weight } = shared;
+    const ghost = nn.convert(shared, "GhostBatchNorm") as nn.GhostBatchNorm;
+    expect(ghost.weight).toBe(weight);
+    const frozen = nn.convert(ghost, "FrozenBatchNorm") as nn.FrozenBatchNorm;
+    expect(frozen.weight.toArray()).toEqual([
+      [1, 2, 3],
+      [1, 2, 3],
+    ]);
+
+    const renorm = nn.convert(new nn.BatchNorm1d(3), "BatchRenorm", { rMax: 2 }) as nn.BatchRenorm;
+    expect([renorm.rMax, renorm.dMax]).toEqual([2, nn.renormSchedule.dMax]);
+    expect(nn.convert(renorm, "BatchNorm1d")).toBeInstanceOf(nn.BatchNorm1d);
   });
 
   test("a layer in several places stays one, a subclass with its own forward stays, a frozen one thaws", () => {

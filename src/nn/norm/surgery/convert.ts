@@ -2,10 +2,12 @@ import { Tensor } from "../../../autograd/index.js";
 import type { Communicator } from "../../../base/communicator.js";
 import { OptionError, StateError } from "../../../base/errors.js";
 import { readOptions, unknownName } from "../../../base/options.js";
-import type { Shape } from "../../../base/shape.js";
-import { disown } from "../../../memory/scope.js";
+import { type Shape, sameShape } from "../../../base/shape.js";
+import type { NormActivation } from "../../../kernels/kernel_set.js";
+import { disown, scope } from "../../../memory/scope.js";
 import { type Module, Parameter } from "../../module.js";
 import { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d } from "../batch_norm.js";
+import { BatchRenorm, type RenormLimit } from "../batch_renorm.js";
 import type { ConventionOptions, GradientConvention } from "../conventions.js";
 import { FrozenBatchNorm } from "../frozen_batch_norm.js";
 import { GhostBatchNorm } from "../ghost_batch_norm.js";
@@ -20,6 +22,7 @@ type Source = Module & {
   readonly perFeature?: boolean;
   readonly conventions?: Required<ConventionOptions>;
   readonly parameterGradients?: GradientConvention;
+  readonly activation?: NormActivation | null;
 } & Record<string, unknown>;
 
 /** A kind of normalization that layers are made into and from. */
@@ -29,6 +32,8 @@ interface Kind {
   readonly takes: Readonly<Record<string, unknown>>;
   /** Whether it cannot do without the running statistics of the layer before. */
   readonly needsStatistics: boolean;
+  /** Whether it has the option activation. */
+  readonly activates: boolean;
   make(features: number | Shape, old: Source, options: object): Module;
 }
 
@@ -38,17 +43,21 @@ const pick = (old: Source, names: readonly string[]): Record<string, unknown> =>
 /** A layer with the options of RunningNorm. A layer before it that had no such statistics leaves it the default ones. */
 function running(
   type: new (features: number & Shape, options: object) => Module,
-  takes: Record<string, unknown> = {},
+  own: { takes?: Record<string, unknown>; activates?: boolean } = {},
 ): Kind {
   return {
     type,
-    takes,
+    takes: own.takes ?? {},
     needsStatistics: false,
+    activates: own.activates ?? false,
     make(features, old, options) {
+      const { activates } = own;
       return new type(features as number & Shape, {
         ...pick(old, ["eps", "axis", "momentum", "runningStats", "parameterGradients"]),
         ...old.conventions,
+        ...(activates ? { activation: old.activation?.op } : {}),
         affine: old.weight !== null,
+        affineShape: old.weight instanceof Tensor ? old.weight.shape : null,
         trackRunningStats: old.runningVar !== null,
         ...options,
       });
@@ -64,27 +73,35 @@ function groupsFor(channels: number): number {
 }
 
 const kinds = {
-  BatchNorm: running(BatchNorm),
-  BatchNorm1d: running(BatchNorm1d),
-  BatchNorm2d: running(BatchNorm2d),
-  BatchNorm3d: running(BatchNorm3d),
-  SyncBatchNorm: running(SyncBatchNorm, { communicator: undefined }),
-  GhostBatchNorm: running(GhostBatchNorm, { virtualBatchSize: undefined, numSplits: undefined }),
+  BatchNorm: running(BatchNorm, { activates: true }),
+  BatchNorm1d: running(BatchNorm1d, { activates: true }),
+  BatchNorm2d: running(BatchNorm2d, { activates: true }),
+  BatchNorm3d: running(BatchNorm3d, { activates: true }),
+  SyncBatchNorm: running(SyncBatchNorm, { takes: { communicator: undefined } }),
+  GhostBatchNorm: running(GhostBatchNorm, { takes: { virtualBatchSize: undefined, numSplits: undefined } }),
+  BatchRenorm: running(BatchRenorm, { takes: { rMax: undefined, dMax: undefined } }),
   FrozenBatchNorm: {
     type: FrozenBatchNorm,
     takes: {},
     needsStatistics: true,
+    activates: false,
     make: (features, old, options) => new FrozenBatchNorm(features, { ...pick(old, ["eps", "axis"]), ...options }),
   },
   GroupNorm: {
     type: GroupNorm,
     takes: { numGroups: undefined },
     needsStatistics: false,
+    activates: true,
     make(features, old, { numGroups, ...options }: { numGroups?: number }) {
       const channels = typeof features === "number" ? features : features[0]!;
       const { parameterGradients = "sum" } = old.conventions ?? {};
-      const carried = { ...pick(old, ["eps", "axis"]), parameterGradients, affine: old.weight !== null };
-      return new GroupNorm(numGroups ?? groupsFor(channels), features, { ...carried, ...options });
+      return new GroupNorm(numGroups ?? groupsFor(channels), features, {
+        ...pick(old, ["eps", "axis"]),
+        ...(old.activation ? { activation: old.activation.op } : {}),
+        affine: old.weight !== null,
+        parameterGradients,
+        ...options,
+      });
     },
   },
 } satisfies Record<string, Kind>;
@@ -103,6 +120,9 @@ export interface ConvertOptions {
   /** GhostBatchNorm. */
   readonly virtualBatchSize?: number;
   readonly numSplits?: number;
+  /** BatchRenorm. */
+  readonly rMax?: RenormLimit;
+  readonly dMax?: RenormLimit;
 }
 
 /** Layers that convert made in the place of one that followed batches. */
@@ -181,6 +201,13 @@ function become(old: Source, path: string, to: NormKind, options: object): Modul
       got: `${called(path, old)} with one for each feature of [${old.featureShape}]`,
     });
   }
+  if (old.activation && !target.activates) {
+    throw new OptionError({
+      rule: `${to} has no activation of its own`,
+      got: `${called(path, old)} with activation "${old.activation.op}"`,
+      fix: "Make the model with the activation as a layer",
+    });
+  }
   const typed = [old.weight, old.bias, old.runningMean].find((t) => t instanceof Tensor);
   const by = target.make(perFeature ? old.featureShape : old.featureShape[0]!, old, {
     ...(typed ? { dtype: typed.dtype } : {}),
@@ -196,11 +223,12 @@ function handOver(old: Source, by: Source): void {
   for (const name of ["weight", "bias", "runningMean", "runningVar", "numBatchesTracked"]) {
     const [from, to] = [old[name], by[name]];
     if (!(from instanceof Tensor) || !(to instanceof Tensor)) continue;
-    if (from instanceof Parameter && to instanceof Parameter) {
+    if (from instanceof Parameter && to instanceof Parameter && sameShape(from.shape, to.shape)) {
       (by as Record<string, unknown>)[name] = from;
       disown(to).dispose();
     } else {
-      to.assign(from);
+      // Features may share an affine.
+      scope(() => to.assign(from.detach().expand(to.shape)));
     }
   }
 }

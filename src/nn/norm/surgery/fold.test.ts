@@ -47,6 +47,8 @@ const layers: [string, () => Layer, (options?: object) => nn.Module, number[]][]
   ],
   ["ConvTranspose3d", () => new nn.ConvTranspose3d(2, 3, 2, o), () => new nn.FrozenBatchNorm(3, o), [1, 2, 2, 2, 2]],
   ["Conv2d, ranks", () => new nn.Conv2d(3, 4, 2, o), () => new nn.SyncBatchNorm(4, o), [2, 3, 3, 4]],
+  ["Conv2d, renorm", () => new nn.Conv2d(3, 4, 2, o), () => new nn.BatchRenorm(4, o), [2, 3, 3, 4]],
+  ["Linear, one affine", () => new nn.Linear(5, 4, o), () => new nn.BatchNorm(4, { ...o, affineShape: [1] }), [3, 5]],
   ["Conv2d, ghosts", () => new nn.Conv2d(3, 4, 2, o), () => new nn.GhostBatchNorm(4, { ...o, eps: 0.5 }), [2, 3, 3, 4]],
 ];
 
@@ -107,6 +109,25 @@ describe("fold over a model", () => {
     expect(relativeError(model.forward(x).dataSync(), before)).toBeLessThan(1e-6);
     expect(Object.keys(model.stateDict())).toEqual(["0.0.weight", "0.0.bias", "1.1.body.0.weight", "1.1.body.0.bias"]);
   });
+
+  test.each(["relu", "leakyRelu", "gelu", "geluTanh", "silu", "sigmoid", "tanh"] as const)(
+    "a norm with the activation %s leaves that in its place",
+    (activation) => {
+      const build = () => {
+        const [first, second] = [new nn.Linear(5, 4, o), new nn.BatchNorm1d(4, { ...o, activation })];
+        return { first, second, model: stir(new nn.Sequential(first, second)) };
+      };
+      const x = normal([3, 5]);
+      const [a, b] = [build(), build()];
+      const before = [a, b].map(({ model }) => model.forward(x).dataSync());
+      expect(nn.fold(a.model).folded.length).toBe(1);
+      expect(a.model.at(1)!.stateDict()).toEqual({});
+      nn.foldInto(b.first, b.second);
+      for (const [i, { model }] of [a, b].entries()) {
+        expect(relativeError(model.forward(x).dataSync(), before[i]!)).toBeLessThan(1e-13);
+      }
+    },
+  );
 
   test("leaves what it must, and says why", () => {
     const shared = conv();

@@ -1,11 +1,14 @@
 import { type Tensor, zeros } from "../../../autograd/index.js";
 import { OptionError, ShapeError, StateError } from "../../../base/errors.js";
+import type { ActivationOp, NormActivation } from "../../../kernels/kernel_set.js";
+import { GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh } from "../../activation.js";
 import { Conv1d, Conv2d, Conv3d } from "../../conv.js";
 import { ConvTranspose1d, ConvTranspose2d, ConvTranspose3d } from "../../conv_transpose.js";
 import { Identity } from "../../identity.js";
 import { Linear } from "../../linear.js";
 import { type Module, Parameter } from "../../module.js";
 import { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d } from "../batch_norm.js";
+import { BatchRenorm } from "../batch_renorm.js";
 import { FrozenBatchNorm } from "../frozen_batch_norm.js";
 import { GhostBatchNorm } from "../ghost_batch_norm.js";
 import { parametrizedNames, removeParametrization } from "../parametrize.js";
@@ -21,9 +24,28 @@ const affineLayers = [
 ];
 
 /** Normalizations that evaluate as one factor and one summand a channel. */
-const norms = [BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, GhostBatchNorm, SyncBatchNorm, FrozenBatchNorm];
+const norms = [
+  ...[BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d],
+  ...[SyncBatchNorm, GhostBatchNorm, BatchRenorm, FrozenBatchNorm],
+];
+
+const activations: Readonly<Record<ActivationOp, () => Module>> = {
+  relu: () => new ReLU(),
+  leakyRelu: () => new LeakyReLU(),
+  gelu: () => new GELU(),
+  geluTanh: () => new GELU({ approximate: "tanh" }),
+  silu: () => new SiLU(),
+  sigmoid: () => new Sigmoid(),
+  tanh: () => new Tanh(),
+};
 
 type AnyNorm = BatchNorm | FrozenBatchNorm;
+
+/** What is left of a norm once it is folded: its activation, or nothing. */
+function remainder(norm: AnyNorm): Module {
+  const { activation } = norm as { activation?: NormActivation | null };
+  return (activation ? activations[activation.op]() : new Identity()).train(norm.training);
+}
 type AnyLayer = Module & { weight: Tensor; bias: Parameter | null; readonly groups?: number };
 
 /** A subclass with a forward of its own computes something else. */
@@ -43,8 +65,8 @@ export interface FoldReport {
 
 /**
  * Folds batch normalizations, as they evaluate, into the convolution or Linear before them: the model's output in
- * evaluation stays equal to rounding. Looks at the neighbours in every Sequential, nested ones included; an Identity
- * takes the place of what was folded. A parametrized weight becomes a plain one (removeParametrization). Left alone are
+ * evaluation stays equal to rounding. Looks at the neighbours in every Sequential, nested ones included; an Identity,
+ * or the norm's activation, takes the place of what was folded. A parametrized weight becomes a plain one (removeParametrization). Left alone are
  * normalizations behind anything else, and those that the layer's other users would feel.
  *
  * A BatchNorm on axis 1 behind a Linear is taken to see [N, features].
@@ -74,15 +96,16 @@ export function fold(model: Module): FoldReport {
   for (const { norm } of pairs) checkFoldable("fold", norm.module as AnyNorm, norm.path);
   for (const { layer, norm } of pairs) {
     absorb(layer.module as AnyLayer, norm.module as AnyNorm);
-    norm.parent.replaceChild(norm.module, new Identity().train(norm.module.training));
+    norm.parent.replaceChild(norm.module, remainder(norm.module as AnyNorm));
   }
   return { folded: pairs.map(({ layer, norm }) => ({ layer: layer.path, norm: norm.path })), left };
 }
 
 /**
  * Folds one normalization into one layer. With `model`, the module that holds both, the order is checked where it shows
- * (in a Sequential; two properties of one module are taken at the caller's word), and an Identity takes the norm's
- * place. Without it the norm is made to compute the identity: statistics 0 and 1, weight 1, bias 0, eps 0.
+ * (in a Sequential; two properties of one module are taken at the caller's word), and an Identity or the norm's
+ * activation takes its place. Without it the norm is made to compute just that: statistics 0 and 1, weight 1, bias 0,
+ * eps 0.
  *
  * Throws OptionError for what is no such layer or norm, or is not in the model; ShapeError if the channels do not fit;
  * StateError in training, without running statistics, if the layer does not directly precede the norm, or if either or
@@ -109,7 +132,7 @@ export function foldInto(layer: Module, norm: Module, model?: Module): void {
   if (model) checkPlaces(layer, norm, model);
   absorb(layer as AnyLayer, norm);
   if (model) {
-    const by = new Identity().train(norm.training);
+    const by = remainder(norm);
     for (const module of model.modules()) if (module.children().includes(norm)) module.replaceChild(norm, by);
     return;
   }
@@ -228,7 +251,9 @@ function checkFoldable(owner: string, norm: AnyNorm, path: string): void {
 function absorb(layer: AnyLayer, norm: AnyNorm): void {
   for (const name of parametrizedNames(layer)) removeParametrization(layer, name);
   const numbers = (t: Tensor | null, otherwise: number) =>
-    t ? Float64Array.from(t.dataSync()) : new Float64Array(norm.numFeatures).fill(otherwise);
+    t
+      ? Float64Array.from(t.detach().expand(norm.featureShape).dataSync())
+      : new Float64Array(norm.numFeatures).fill(otherwise);
   const [gamma, beta] = [numbers(norm.weight, 1), numbers(norm.bias, 0)];
   const [mean, variance] = [numbers(norm.runningMean, 0), numbers(norm.runningVar, 1)];
   const scale = gamma.map((g, c) => g / Math.sqrt(variance[c]! + norm.eps));

@@ -32,7 +32,7 @@ export interface UpdatedStatistics {
 /**
  * Precise batch normalization: replaces the running statistics of every batch normalization by those of all the data in
  * `batches`, merged by count (not averaged, and without momentum). Everything else is in evaluation meanwhile (no
- * dropout); parameters, modes, momentum and frozen layers stay. numBatchesTracked counts the batches anew.
+ * dropout; EvoNormB0 and PowerNorm, which follow batches in ways of their own, keep their statistics); parameters, modes, momentum and frozen layers stay. numBatchesTracked counts the batches anew.
  *
  * A batch is a tensor, an object with x or input, or an array that begins with x; `select` takes any other. An async
  * source gives a promise. As in evaluation of a loader, tensors that a synchronous source makes while it is being
