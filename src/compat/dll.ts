@@ -8,6 +8,7 @@ import { numberOfElements, type Shape } from "../base/shape.js";
 import type { Module, Parameter } from "../nn/module.js";
 import { BatchNorm as NNBatchNorm, GroupNorm as NNGroupNorm } from "../nn/norm/index.js";
 import { type PlacementOptions, placementDefaults } from "../nn/placement.js";
+import { checkFeatures } from "../norm/checks.js";
 import { Adapter } from "./adapter.js";
 
 export interface InitialiseOptions extends PlacementOptions {
@@ -65,6 +66,7 @@ abstract class Layer<N extends Module> extends Adapter<N> {
     const owner = `${this.constructor.name}.forward`;
     const o = readOptions(owner, options, { training: this.training });
     norm.training = checkBoolean(`${owner}: training`, o.training);
+    checkFeatures(this.constructor.name, x.shape, this.inputShape!);
     return norm.forward(x);
   }
 
