@@ -2,7 +2,7 @@ import type { Tensor } from "../autograd/index.js";
 import type { DType } from "../base/dtype.js";
 import { ShapeError } from "../base/errors.js";
 import { checkBoolean, readOptions } from "../base/options.js";
-import { formatShape, normalizeAxes, type Shape } from "../base/shape.js";
+import { normalizeAxes, type Shape } from "../base/shape.js";
 import type { Module } from "../nn/module.js";
 import { placementDefaults } from "../nn/placement.js";
 import { Adapter } from "./adapter.js";
@@ -54,10 +54,10 @@ export abstract class Lazy<N extends Module> extends Adapter<N> {
 }
 
 /** A length that must be known. */
-export function lengthAt(layer: string, shape: Shape, axis: number): number {
-  const length: number | null = shape[axis]!;
+export function lengthAt(layer: string, shape: readonly (number | null)[], axis: number): number {
+  const length = shape[axis]!;
   if (length !== null) return length;
-  throw new ShapeError({ rule: `${layer} must know the length of axis ${axis}`, got: formatShape(shape) });
+  throw new ShapeError({ rule: `${layer} must know the length of axis ${axis}`, got: JSON.stringify(shape) });
 }
 
 /** `training` as an option of a call; the layer's own mode unless given. */

@@ -1,5 +1,5 @@
 // npdl (oujago/NumpyDL): BatchNormal as its page describes it, or with its own numbers (asWritten).
-import { type Tensor, tensor } from "../autograd/index.js";
+import { Tensor, tensor } from "../autograd/index.js";
 import { batchNormByDeviation } from "../autograd/ops/batch_norm_by_deviation.js";
 import { isFloating } from "../base/dtype.js";
 import { ShapeError } from "../base/errors.js";
@@ -12,6 +12,7 @@ import { checkAxis } from "../nn/norm/running_norm.js";
 import { checkFeatures } from "../norm/checks.js";
 import { Adapter } from "./adapter.js";
 import { type Initializer, type Named, readInitializer } from "./initializer.js";
+import { lengthAt } from "./lazy.js";
 
 export interface BatchNormalOptions {
   readonly epsilon?: number;
@@ -55,6 +56,9 @@ export class BatchNormal extends Adapter<NNBatchNorm> {
   /** Axis 0: as long as the last axis; else as long as `axis`. */
   declare beta: Parameter;
   declare gamma: Parameter;
+  /** For each feature with axis 0, else for each index of `axis`; not there with asWritten, which has none. */
+  declare runningMean: Tensor;
+  declare runningVar: Tensor;
   /** The output's shape, which is the input's. */
   outShape: readonly (number | null)[] | null = null;
   readonly #betaInit: (t: Tensor) => void;
@@ -88,18 +92,18 @@ export class BatchNormal extends Adapter<NNBatchNorm> {
         got: Array.isArray(shape) ? formatShape(shape) : String(shape),
       });
     }
-    const axis = normalizeAxis(this.axis, shape.length, "BatchNormal: axis");
+    const axis = this.asWritten ? 0 : normalizeAxis(this.axis, shape.length, "BatchNormal: axis");
+    const length = (a: number) => lengthAt("BatchNormal", shape, a);
     // float64 until the first input tells the type, so that no first value is rounded on its way.
-    const common = { eps: this.epsilon, momentum: 1 - this.momentum, dtype: "float64" } as const;
-    const each = axis === 0 || this.asWritten;
-    const norm = each
-      ? new NNBatchNorm(shape.slice(1), {
-          ...common,
-          affineShape: shape.slice(-1),
-          runningVariance: "biased",
-          trackRunningStats: !this.asWritten,
-        })
-      : new NNBatchNorm(shape[axis], { ...common, axis, runningVariance: "biased" });
+    const eps = this.epsilon;
+    const common = { eps, momentum: 1 - this.momentum, runningVariance: "biased", dtype: "float64" } as const;
+    const norm =
+      axis === 0
+        ? new NNBatchNorm(
+            shape.slice(1).map((_, i) => length(i + 1)),
+            { ...common, affineShape: shape.slice(-1), trackRunningStats: !this.asWritten },
+          )
+        : new NNBatchNorm(length(axis), { ...common, axis });
     this.wrap(norm, {
       beta: "bias",
       gamma: "weight",
@@ -126,7 +130,7 @@ export class BatchNormal extends Adapter<NNBatchNorm> {
 
   /** Replaces the gradients of beta and gamma, as the original does. */
   override backward(gradOutput?: Tensor): Tensor {
-    if (this.asWritten && gradOutput && gradOutput.rank !== 2) {
+    if (this.asWritten && gradOutput instanceof Tensor && gradOutput.rank !== 2) {
       throw new ShapeError({
         rule: "BatchNormal.backward with asWritten takes a matrix [N, D], as the original does",
         got: formatShape(gradOutput.shape),

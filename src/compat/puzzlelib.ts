@@ -4,6 +4,7 @@ import { StateError } from "../base/errors.js";
 import {
   checkBoolean,
   checkNonNegative,
+  checkNumber,
   checkPositiveInteger,
   checkProbability,
   readOptions,
@@ -71,7 +72,7 @@ export class BatchNormND extends Adapter<NNBatchNorm> {
       inplace: false,
       ...placementDefaults,
     });
-    checkNonNegative(`${owner}: nd`, nd);
+    checkNumber(`${owner}: nd`, nd, "a whole number of at least 0", (v) => Number.isInteger(v) && v >= 0);
     checkPositiveInteger(`${owner}: maps`, maps);
     this.name = o.name;
     this.epsilon = checkNonNegative(`${owner}: epsilon`, o.epsilon);

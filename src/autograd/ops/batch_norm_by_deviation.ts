@@ -4,7 +4,7 @@ import { full } from "../create.js";
 import { noGrad } from "../graph.js";
 import type { Tensor } from "../tensor.js";
 import { columnMoments, normalizeAmong } from "./column_parts.js";
-import type { NormInputs } from "./fused_norm.js";
+import { checkInputs, type NormInputs } from "./fused_norm.js";
 
 /**
  * Batch normalization with the standard deviation where the variance belongs, for each feature:
@@ -13,7 +13,7 @@ import type { NormInputs } from "./fused_norm.js";
  *
  * Shapes: x and y [N, ...F]; weight and bias broadcast to F, each optional.
  * Saves:  x, mu, sigma, weight.
- * Throws: ShapeError if weight or bias does not broadcast to F.
+ * Throws: DTypeError if x is not of a floating type, or weight or bias is not of x's; ShapeError if weight or bias does not broadcast to F.
  * Source: oujago/NumpyDL, npdl.layers.BatchNormal.
  */
 export function batchNormByDeviation({ x, weight, bias }: NormInputs, { eps }: { readonly eps: number }): Tensor {
@@ -21,17 +21,14 @@ export function batchNormByDeviation({ x, weight, bias }: NormInputs, { eps }: {
   return scope(() => {
     const flat = x.reshape([x.shape[0]!, -1]);
     const features = flat.shape[1]!;
+    const operand = (p: Tensor | null) => p?.expand(shape).reshape([features]) ?? null;
+    const affine = { weight: operand(weight), bias: operand(bias) };
+    checkInputs("batch_norm_by_deviation", { x: flat, ...affine }, [features]);
     const { view } = batchView(flat.shape);
     const moments = noGrad(() => columnMoments({ x: flat }, { view }));
     const part = (i: number) => moments.narrow(0, i, 1).reshape([features]);
-    const inputs = {
-      x: flat,
-      mean: part(0),
-      variance: part(1).sqrt(),
-      weight: weight?.expand(shape).reshape([features]) ?? null,
-      bias: bias?.expand(shape).reshape([features]) ?? null,
-      counts: full([features], x.shape[0]!, { dtype: "float64" }),
-    };
+    const counts = full([features], x.shape[0]!, { dtype: "float64" });
+    const inputs = { x: flat, mean: part(0), variance: part(1).sqrt(), ...affine, counts };
     return normalizeAmong(inputs, { view, eps }).reshape(x.shape);
   });
 }
