@@ -362,6 +362,9 @@ test("nn.Checkpoint: names, state, modes as the module's own", () => {
   model.loadStateDict(new nn.Sequential(block(), new nn.ReLU()).stateDict());
   model.eval();
   expect(inner.modules().every((m) => !m.training)).toBe(true);
+  const norm = new nn.Checkpoint(new nn.BatchNorm1d(4));
+  nn.convert(new nn.Sequential(norm), "GroupNorm", { numGroups: 2 });
+  expect(norm.module).toBeInstanceOf(nn.GroupNorm);
 });
 
 describe("memory", () => {
