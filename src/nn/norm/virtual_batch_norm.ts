@@ -13,7 +13,7 @@ import { batchView, statisticSize } from "../../norm/views.js";
 import { Module, Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { checkAxis } from "./running_norm.js";
-import { disposeStatistics, isFiniteBatch } from "./running_stats.js";
+import { disposeStatistics, isFiniteBatch, runningStatsMove } from "./running_stats.js";
 
 export interface VirtualBatchNormOptions extends PlacementOptions {
   readonly eps?: number;
@@ -103,7 +103,7 @@ export class VirtualBatchNorm extends Module {
     }
     const { out, extra } = batchNorm({ x, weight, bias }, { axis, eps });
     // A batch with NaN or Inf would spoil every later one.
-    if (isFiniteBatch(extra)) this.keep(extra.mean!, extra.variance, x.size / numFeatures);
+    if (runningStatsMove() && isFiniteBatch(extra)) this.keep(extra.mean!, extra.variance, x.size / numFeatures);
     disposeStatistics(extra);
     return out;
   }
