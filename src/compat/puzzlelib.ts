@@ -1,5 +1,6 @@
 // PuzzleLib's batch normalization: [N, maps, ...], running statistics by a factor that falls from initFactor to minFactor.
-import { isRecording, Need, noGrad, ones, type Tensor, zeros } from "../autograd/index.js";
+import { ones, type Tensor, zeros } from "../autograd/index.js";
+import { batchNormEvalInPlace } from "../autograd/ops/in_place_batch_norm.js";
 import { StateError } from "../base/errors.js";
 import {
   checkBoolean,
@@ -9,11 +10,10 @@ import {
   checkProbability,
   readOptions,
 } from "../base/options.js";
-import { scope } from "../memory/scope.js";
 import { constant_, normal_ } from "../nn/init.js";
 import { BatchNorm as NNBatchNorm } from "../nn/norm/index.js";
 import { type PlacementOptions, placementDefaults } from "../nn/placement.js";
-import { checkRank } from "../norm/checks.js";
+import { checkChannels, checkRank } from "../norm/checks.js";
 import { Adapter } from "./adapter.js";
 
 export interface BatchNormOptions extends PlacementOptions {
@@ -108,20 +108,13 @@ export class BatchNormND extends Adapter<NNBatchNorm> {
       });
     }
     norm.training = training;
-    const out = inplace ? overwrite(x, () => norm.forward(x)) : norm.forward(x);
+    const out = inplace ? this.#overwrite(x) : norm.forward(x);
     this.data?.dispose();
     this.data = out.alias();
     return out;
   }
 
   override backward(grad?: Tensor): Tensor {
-    if (this.inplace) {
-      throw new StateError({
-        rule: `${this.constructor.name} with inplace keeps nothing to go back with`,
-        got: "a call of backward",
-        fix: "Make the layer without inplace",
-      });
-    }
     const dx = super.backward(grad);
     this.grad?.dispose();
     this.grad = dx.alias();
@@ -140,6 +133,13 @@ export class BatchNormND extends Adapter<NNBatchNorm> {
     super.dispose();
     this.data?.dispose();
     this.grad?.dispose();
+  }
+
+  #overwrite(x: Tensor): Tensor {
+    const { maps, mean, var: variance, epsilon: eps } = this;
+    const { weight, bias } = this.norm;
+    checkChannels(this.constructor.name, x.shape, 1, maps);
+    return batchNormEvalInPlace({ x, weight, bias }, { mean, variance }, { axis: 1, eps });
   }
 
   /** Scale 1 and bias 0: constants, outside the state. */
@@ -198,17 +198,4 @@ export class BatchNorm3D extends BatchNormND {
   constructor(numOfMaps: number, options?: BatchNormOptions) {
     super(3, numOfMaps, options);
   }
-}
-
-/** What `body` gives, in x's memory and without history. */
-function overwrite(x: Tensor, body: () => Tensor): Tensor {
-  if (isRecording() && x.vertex.need === Need.wanted) {
-    throw new StateError({
-      rule: "What inplace writes has no gradient, and this input asks for one",
-      got: String(x),
-      fix: "Evaluate inside noGrad, or make the layer without inplace",
-    });
-  }
-  scope(() => x.assign(noGrad(body)));
-  return x.detach();
 }
