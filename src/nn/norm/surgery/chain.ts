@@ -1,7 +1,8 @@
 import type { Module } from "../../module.js";
 import { Sequential } from "../../sequential.js";
+import { modulesOnce } from "./batch_norms.js";
 
-/** A module in a chain, its path in the model, and who holds it. */
+/** A module in a chain, its (first) path in the model, and who holds it. */
 export interface Link {
   readonly path: string;
   readonly module: Module;
@@ -12,20 +13,17 @@ export interface Link {
 const isChain = (module: Module): boolean =>
   module instanceof Sequential && module.constructor.prototype.forward === Sequential.prototype.forward;
 
-const below = (path: string, name: string): string => (path ? `${path}.${name}` : name);
-
-/** What runs in a Sequential in order, nested Sequentials laid out flat. */
-const flat = (path: string, chain: Module): Link[] =>
-  chain.namedChildren().flatMap(([name, module]): Link[] => {
-    const link = { path: below(path, name), module, parent: chain };
-    return isChain(module) ? flat(link.path, module) : [link];
-  });
-
-/** Every run of layers that feed each other directly. */
-export function chainsOf(module: Module, path = ""): Link[][] {
-  const children: Link[] = isChain(module)
-    ? flat(path, module)
-    : module.namedChildren().map(([name, child]) => ({ path: below(path, name), module: child, parent: module }));
-  const deeper = children.flatMap((link) => chainsOf(link.module, link.path));
-  return isChain(module) ? [children, ...deeper] : deeper;
+/** Every run of layers of a model that feed each other directly; nested Sequentials are laid out flat. */
+export function chainsOf(model: Module): Link[][] {
+  const paths = new Map(modulesOnce(model).map(([path, module]) => [module, path]));
+  const flat = (chain: Module): Link[] =>
+    chain.children().flatMap((module) => {
+      return isChain(module) ? flat(module) : [{ path: paths.get(module) ?? "", module, parent: chain }];
+    });
+  const below = (module: Module): Link[][] => {
+    if (!isChain(module)) return module.children().flatMap(below);
+    const chain = flat(module);
+    return [chain, ...chain.flatMap((link) => below(link.module))];
+  };
+  return below(model);
 }

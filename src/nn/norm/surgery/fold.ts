@@ -1,6 +1,7 @@
 import { type Tensor, zeros } from "../../../autograd/index.js";
 import { OptionError, ShapeError, StateError } from "../../../base/errors.js";
 import type { ActivationOp, NormActivation } from "../../../kernels/kernel_set.js";
+import { scope } from "../../../memory/scope.js";
 import { GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh } from "../../activation.js";
 import { Conv1d, Conv2d, Conv3d } from "../../conv.js";
 import { ConvTranspose1d, ConvTranspose2d, ConvTranspose3d } from "../../conv_transpose.js";
@@ -65,9 +66,10 @@ export interface FoldReport {
 
 /**
  * Folds batch normalizations, as they evaluate, into the convolution or Linear before them: the model's output in
- * evaluation stays equal to rounding. Looks at the neighbours in every Sequential, nested ones included; an Identity,
- * or the norm's activation, takes the place of what was folded. A parametrized weight becomes a plain one (removeParametrization). Left alone are
- * normalizations behind anything else, and those that the layer's other users would feel.
+ * evaluation stays equal to rounding. Looks at the neighbours in every Sequential, nested ones included; an Identity, or
+ * the norm's activation, takes the place of what was folded. A parametrized weight becomes a plain one
+ * (removeParametrization). Left alone are normalizations behind anything else, and those that the layer's other users
+ * would feel.
  *
  * A BatchNorm on axis 1 behind a Linear is taken to see [N, features].
  * Throws StateError if the model is in training, or a normalization that could be folded has no running statistics;
@@ -225,8 +227,11 @@ function channelMisfit(layer: AnyLayer, norm: AnyNorm): string | null {
 }
 
 /** Output channels: axis 0 of the weight; of a transposed convolution axis 1, for each group. */
-const outputsOf = (layer: AnyLayer): number =>
-  kindOf(layer)!.transposed ? layer.weight.shape[1]! * layer.groups! : layer.weight.shape[0]!;
+function outputsOf(layer: AnyLayer): number {
+  // A parametrized weight is made anew for each reader.
+  const shape = scope(() => layer.weight.shape);
+  return kindOf(layer)!.transposed ? shape[1]! * layer.groups! : shape[0]!;
+}
 
 function checkEvaluation(owner: string, module: Module): void {
   if (!module.training) return;
