@@ -2,6 +2,7 @@ import { type Tensor, tensor } from "../../src/autograd/index.js";
 import type { Communicator, Numbers } from "../../src/base/communicator.js";
 import type { DType } from "../../src/base/dtype.js";
 import { manualSeed, Random } from "../../src/base/random.js";
+import { broadcastState, sumGradients } from "../../src/distributed/index.js";
 import { scope } from "../../src/memory/scope.js";
 import {
   Conv2d,
@@ -66,7 +67,7 @@ export function smallNet(communicator: Communicator, shards: readonly (readonly 
   const [from, to] = shards[communicator.rank]!;
   const total = shards.at(-1)![1];
   const dtype = "float64";
-  manualSeed(17);
+  manualSeed(17 + communicator.rank);
   const net = new Sequential(
     new Conv2d(2, 3, 3, { dtype, bias: false }),
     new SyncBatchNorm(3, { dtype, communicator }),
@@ -77,6 +78,7 @@ export function smallNet(communicator: Communicator, shards: readonly (readonly 
     new Flatten(),
     new Linear(4 * 2 * 2, 2, { dtype }),
   );
+  broadcastState(communicator, net);
   const optimizer = new SGD(net.parameters(), { lr: 0.1, momentum: 0.9 });
   const random = new Random(23);
   for (let step = 0; step < 6; step++) {
@@ -88,7 +90,7 @@ export function smallNet(communicator: Communicator, shards: readonly (readonly 
       const t = tensor(target.subarray(from * 2, to * 2), { shape: [n, 2], dtype });
       // A sum over this rank's samples over the number of all samples: gradients then add up over ranks.
       net.forward(x).sub(t).square().sum().div(total).backward();
-      for (const p of net.parameters()) communicator.allReduce(p.grad!.storage.view as Float64Array, "sum");
+      sumGradients(communicator, net.parameters());
       optimizer.step();
       optimizer.zeroGrad();
     });
