@@ -177,6 +177,45 @@ describe("updateStatistics", () => {
   });
 });
 
+test("other layers that follow batches: those with a population are updated, all of them freeze", () => {
+  const updated: [nn.Module, unknown[]][] = [
+    [new nn.SwitchableNorm(3), [normal([6, 3, 4]).cast("float32")]],
+    [new nn.BatchRenorm(3), [normal([6, 3, 4]).cast("float32")]],
+    [
+      new nn.MaskedBatchNorm(3),
+      [
+        normal([2, 3, 4]).cast("float32"),
+        tensor([
+          [1, 1, 0, 0],
+          [1, 1, 1, 0],
+        ]),
+      ],
+    ],
+    [new nn.ConditionalBatchNorm(3, 2), [normal([2, 3, 4]).cast("float32"), tensor([0, 1], { dtype: "int32" })]],
+  ];
+  for (const [layer, inputs] of updated) {
+    const report = nn.updateStatistics(layer, [inputs], { select: (batch) => batch });
+    expect([layer.constructor.name, report.batches]).toEqual([layer.constructor.name, 1]);
+    expect(layer.buffers().at(-1)!.item()).toBe(1);
+  }
+  const masked = updated[2]![0] as nn.MaskedBatchNorm;
+  const [x] = updated[2]![1] as [Tensor];
+  const valid = concat([x.narrow(0, 0, 1).narrow(2, 0, 2), x.narrow(0, 1, 1).narrow(2, 0, 3)], 2);
+  expect(relativeError(masked.runningMean!.dataSync(), values(valid.mean([0, 2])))).toBeLessThan(1e-6);
+
+  for (const own of [new nn.EvoNormB0(3), new nn.PowerNorm(3)]) {
+    const model = new nn.Sequential(own, new nn.BatchNorm2d(3));
+    const input = normal([4, 3, 2, 2]).cast("float32");
+    model.forward(input);
+    const before = statistics(own);
+    expect(nn.updateStatistics(model, [input]).layers).toEqual(["1"]);
+    expect(statistics(own)).toEqual(before);
+    expect(nn.freeze(model)).toEqual(["0", "1"]);
+    model.train().forward(input);
+    expect(statistics(own)).toEqual(before);
+  }
+});
+
 test("adapt: the statistics of another domain, and nothing else", () => {
   const model = new nn.Sequential(new nn.Linear(3, 4), new nn.BatchNorm1d(4), new nn.ReLU(), new nn.Linear(4, 2));
   const source = normal([32, 3]).cast("float32");
