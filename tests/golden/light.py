@@ -85,7 +85,9 @@ def filter_response_norm(x, _channels, weight, bias, eps=1e-6, learnableEps=Fals
 
 
 def tlu(x, _channels, tau, axis=1):
-    return torch.maximum(x, per_channel(tau, x, axis))
+    # torch.maximum would share the gradient of a tie; here tau takes it.
+    tau = per_channel(tau, x, axis)
+    return torch.where(x > tau, x, tau)
 
 
 def grn(x, _channels, gamma, beta, eps=1e-6, axis=1):

@@ -1,7 +1,8 @@
 import { awayFromZero, checkOps, normal, type OpCase, positive } from "../../../tests/conformance/op_harness.js";
 import { filterResponseNorm } from "./filter_response_norm.js";
 import { meanVarianceNorm } from "./mean_variance_norm.js";
-import { scaleNorm, vectorNorm } from "./vector_norm.js";
+import { unitRows } from "./unit_rows.js";
+import { vectorNorm } from "./vector_norm.js";
 
 const shape = [3, 5, 4, 3];
 const axes = [[0], [1], [2], [3], [1, 2], [0, 2], [1, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2, 3]];
@@ -34,9 +35,15 @@ checkOps("vector_norm", [
 
 checkOps("scale_norm", [
   {
+    name: "some vectors below eps",
+    inputs: [normal([9, 7]), positive([1])],
+    apply: (x, scale) => unitRows({ x: x!, scale: scale! }, { size: 7, eps: 2.5 }),
+    twice: false,
+  },
+  {
     name: "[4, 3, 7]",
     inputs: [normal([4, 3, 7]), positive([1])],
-    apply: (x, scale) => scaleNorm({ x: x!, scale: scale! }, { eps: 1e-5 }),
+    apply: (x, scale) => unitRows({ x: x!, scale: scale! }, { size: 7, eps: 1e-5 }),
     twice: false,
   },
 ]);

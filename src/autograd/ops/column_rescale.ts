@@ -15,7 +15,7 @@ export interface Divisor {
   readonly feedback: (s: number, m: number, eps: number) => number;
 }
 
-/** weight: [channels] of the view, or one number for all; bias: [channels]; eps: [1]. Each may be null. */
+/** weight and bias: [channels] of the view; eps: [1]. Each may be null. */
 export type RescaleInputs = { x: Tensor; weight: Tensor | null; bias: Tensor | null; eps: Tensor | null };
 export interface RescaleOptions {
   readonly view: ColumnView;
@@ -60,8 +60,7 @@ export function defineRescale(
         to[2 * length + i] = d === 0 ? 0 : divisor.feedback(s, m, e);
       }
       const out = Tensor.empty(x.shape, x.dtype);
-      const affine = [perChannel(weight, view), perChannel(bias, view)] as const;
-      const slots = [x.storage, affine[0]?.storage ?? null, affine[1]?.storage ?? null, out.storage] as const;
+      const slots = [x.storage, weight?.storage ?? null, bias?.storage ?? null, out.storage] as const;
       kernels.columnNormEval(...slots, statsIn(stats, length), view, 0);
       return { out, saved: { x, weight, eps, stats } };
     },
@@ -79,7 +78,6 @@ export function defineRescale(
         for (let i = 0; i < length; i++) to[i % size]! += share(i);
         return d.cast(x.dtype);
       };
-      const wide = perChannel(weight, view);
       return {
         x: () => {
           const fed = Tensor.empty([2, length], "float64");
@@ -91,14 +89,13 @@ export function defineRescale(
           const counts = full([length], view.outer * view.inner, { dtype: "float64" });
           const dx = Tensor.empty(x.shape, x.dtype);
           const slots = [fed.storage, counts.storage, dx.storage] as const;
-          kernels.columnDx(x.storage, dy.storage, wide?.storage ?? null, given, ...slots, view, 0);
+          kernels.columnDx(x.storage, dy.storage, weight?.storage ?? null, given, ...slots, view, 0);
           return dx;
         },
-        weight: () =>
-          toAffine(weight!.size, (i) => sum[length + i]! / Math.sqrt(of[length + i]!)).reshape(weight!.shape),
+        weight: () => toAffine(channels, (i) => sum[length + i]! / Math.sqrt(of[length + i]!)),
         bias: () => toAffine(channels, (i) => sum[i]!),
         eps: () => {
-          const w = wide?.storage.view;
+          const w = weight?.storage.view;
           const slope = -0.5 * Math.sign(eps!.item());
           return toAffine(1, (i) => (slope * (w ? w[i % channels]! : 1) * sum[length + i]!) / of[length + i]! ** 1.5);
         },
@@ -111,9 +108,4 @@ export function defineRescale(
 function statsIn({ storage }: Tensor, length: number): Stats {
   const slot = (row: number): Slot => ({ ptr: storage.ptr + row * length * 8, length, dtype: "float64" as DType });
   return { mean: slot(0), variance: slot(1) };
-}
-
-/** A scalar as one for each channel of the view. */
-function perChannel(t: Tensor | null, { channels }: ColumnView): Tensor | null {
-  return t && t.size === 1 && channels !== 1 ? full([channels], t.item(), { dtype: t.dtype }) : t;
 }

@@ -1,10 +1,11 @@
 import { normalizeAxis } from "../../base/shape.js";
-import { groupColumns } from "../../norm/views.js";
+import { groupColumns, instanceView } from "../../norm/views.js";
 import type { Tensor } from "../tensor.js";
 import { defineRescale, type RescaleInputs } from "./column_rescale.js";
-import { checkInputs } from "./fused_norm.js";
+import { checkInputs, defineNorm } from "./fused_norm.js";
 
-const op = defineRescale(
+const rows = defineNorm("filter_response_norm");
+const columns = defineRescale(
   "filter_response_norm",
   { value: (s, _m, eps) => Math.sqrt(s * s + Math.abs(eps)), feedback: () => 1 },
   false,
@@ -23,12 +24,16 @@ export interface FilterResponseOptions {
  *   dx = rho * (g - xhat * <g * xhat>), deps = sum of -g * x * rho^3 / 2 * sign(eps).
  *
  * Shapes: x and y [N, ..., C, ...] with C on `axis`; weight and bias [C], each optional; eps [1], optional.
- * Saves:  x, weight, eps, and three numbers for each sample and channel.
+ * Saves:  x, weight, eps, and one to three numbers for each sample and channel.
  * Source: Singh & Krishnan 2019, arXiv:1911.09737.
  */
 export function filterResponseNorm(inputs: RescaleInputs, { axis, eps }: FilterResponseOptions): Tensor {
   const { x, weight, bias } = inputs;
   const channels = x.shape[normalizeAxis(axis, x.rank, "The channel axis")]!;
+  const on = instanceView(x.shape, axis);
+  if (on.kernel === "row" && !inputs.eps) {
+    return rows({ x, weight, bias }, { on, eps: Math.abs(eps), affineShape: [channels], centred: false });
+  }
   checkInputs("filter_response_norm", { x, weight, bias }, [channels]);
-  return op(inputs, { view: groupColumns(x.shape, channels, axis).view, eps });
+  return columns(inputs, { view: groupColumns(x.shape, channels, axis).view, eps });
 }

@@ -4,13 +4,16 @@ import { axesView } from "../../norm/axes_view.js";
 import type { Tensor } from "../tensor.js";
 import { defineRescale } from "./column_rescale.js";
 import { overAxes } from "./over_axes.js";
+import { unitRows } from "./unit_rows.js";
 
-const clamped = {
-  value: (s: number, m: number, eps: number) => Math.max(s * Math.sqrt(m), eps),
-  feedback: (s: number, m: number, eps: number) => (s * Math.sqrt(m) >= eps ? m : 0),
-};
-const unit = defineRescale("unit_norm", clamped, false);
-const scaled = defineRescale("scale_norm", clamped, false);
+const columns = defineRescale(
+  "unit_norm",
+  {
+    value: (s, m, eps) => Math.max(s * Math.sqrt(m), eps),
+    feedback: (s, m, eps) => (s * Math.sqrt(m) >= eps ? m : 0),
+  },
+  false,
+);
 
 export interface VectorNormOptions {
   /** At least 0, or Infinity. */
@@ -28,14 +31,15 @@ export interface VectorNormOptions {
  * a longer vector adds nothing to the norm's gradient (for p <= 1 that is the choice of a subgradient); for p =
  * Infinity equal largest |x| share it.
  *
- * Shapes: x and y alike. Saves: for p = 2 x and three numbers a vector; else what the ops that it is made of save.
+ * Shapes: x and y alike. Saves: for p = 2 x and one to three numbers a vector; else what the ops that it is made of save.
  * Throws: DTypeError if x is not of a floating type.
  * Source: torch.nn.functional.normalize.
  */
 export function vectorNorm(x: Tensor, { p, axes, eps }: VectorNormOptions): Tensor {
   if (p === 2) {
     return overAxes(x, axesView(x.shape, axes), (t, view) => {
-      return unit({ x: t, weight: null, bias: null, eps: null }, { view, eps });
+      if (view.batch === 1 && view.outer === 1) return unitRows({ x: t, scale: null }, { size: view.inner, eps });
+      return columns({ x: t, weight: null, bias: null, eps: null }, { view, eps });
     });
   }
   if (!isFloating(x.dtype)) {
@@ -61,20 +65,4 @@ function lengthOf(x: Tensor, p: number, axes: readonly number[]): Tensor {
     .add(empty)
     .pow(1 / p)
     .mul(scale);
-}
-
-/**
- * y = scale * x / max(||x||, eps), the Euclidean norm over the last axis and one learned scale for all:
- *   dx = (scale / ||x||) * (dy - u * sum of dy * u), dscale = sum of dy * u, with u = x / ||x||.
- *
- * Shapes: x and y alike, rank 1 or more; scale [1].
- * Saves: x, scale, and three numbers a vector.
- * Source: Nguyen & Salazar 2019, arXiv:1910.05895.
- */
-export function scaleNorm(
-  { x, scale }: { x: Tensor; scale: Tensor | null },
-  { eps }: { readonly eps: number },
-): Tensor {
-  const { view } = axesView(x.shape, [x.rank - 1]);
-  return scaled({ x, weight: scale, bias: null, eps: null }, { view, eps });
 }

@@ -1,5 +1,5 @@
 import { full, type Tensor } from "../../autograd/index.js";
-import { scaleNorm } from "../../autograd/ops/vector_norm.js";
+import { unitRows } from "../../autograd/ops/unit_rows.js";
 import { ShapeError } from "../../base/errors.js";
 import { checkNonNegative, checkNumber, readOptions } from "../../base/options.js";
 import { family } from "../../norm/family.js";
@@ -28,6 +28,6 @@ export class ScaleNorm extends Module {
   override forward(x: Tensor): Tensor {
     if (x.rank === 0) throw new ShapeError({ rule: "ScaleNorm takes vectors along the last axis", got: "a rank of 0" });
     const { scale, eps } = this;
-    return scaleNorm({ x, scale }, { eps });
+    return unitRows({ x, scale }, { size: x.shape[x.rank - 1]!, eps });
   }
 }
