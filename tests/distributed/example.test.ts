@@ -1,17 +1,23 @@
 import { spawnSync } from "node:child_process";
-import { beforeAll, expect, test } from "vitest";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildIfStale } from "../cli/built.js";
 
+const folder = mkdtempSync(join(tmpdir(), "evenkeel-example-"));
 beforeAll(buildIfStale);
+afterAll(() => rmSync(folder, { recursive: true }));
 
-/** In a Node of its own: its workers take `evenkeel` as it is built. */
+/** In a Node of its own: its workers take `evenkeel` as it is built, without the test runner's flags. */
 function run(ranks: number): { loss: number; accuracy: number } {
-  const code = `import { main } from "./examples/data_parallel.js";
-    console.log(JSON.stringify(await main({ ranks: ${ranks}, epochs: 2, log: () => {} })));`;
-  const root = new URL("../../", import.meta.url).pathname;
-  const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", code], { cwd: root });
-  expect(String(stderr)).toBe("");
-  return JSON.parse(String(stdout));
+  const script = join(folder, "run.mjs");
+  const example = new URL("../../examples/data_parallel.js", import.meta.url);
+  const call = `await main({ ranks: ${ranks}, epochs: 2, log: () => {} })`;
+  writeFileSync(script, `import { main } from "${example}";\nconsole.log(JSON.stringify(${call}));\n`);
+  const { stdout, stderr } = spawnSync(process.execPath, [script], { encoding: "utf8" });
+  expect(stderr).toBe("");
+  return JSON.parse(stdout);
 }
 
 test("examples/data_parallel.js: three ranks learn what one does", () => {
