@@ -13,11 +13,12 @@ import { normalizeAxes, normalizeAxis, type Shape } from "../base/shape.js";
 import { ones_, zeros_ } from "../nn/init.js";
 import type { Parameter } from "../nn/module.js";
 import {
-  BatchNorm as NNBatchNorm,
   GroupNorm as NNGroupNorm,
   LayerNorm as NNLayerNorm,
+  MaskedBatchNorm as NNMaskedBatchNorm,
   RMSNorm as NNRMSNorm,
 } from "../nn/norm/index.js";
+import type { Mask } from "../nn/norm/mask.js";
 import { checkAxis } from "../nn/norm/running_norm.js";
 import { checkAxes } from "../nn/norm/unit_norm.js";
 import { leaveOut, type WithAffine } from "./adapter.js";
@@ -93,8 +94,14 @@ export interface BatchNormOptions extends AffineOptions {
   readonly momentum?: number;
 }
 
+export interface BatchNormCall {
+  readonly useRunningAverage?: boolean;
+  /** 1 or true where a position counts in the statistics of training: x's shape without the feature axis. */
+  readonly mask?: Mask | null;
+}
+
 /** Statistics over all axes but one; the biased variance runs. */
-export class BatchNorm extends Affine<NNBatchNorm> {
+export class BatchNorm extends Affine<NNMaskedBatchNorm> {
   readonly useRunningAverage: boolean | null;
   readonly axis: number;
   readonly momentum: number;
@@ -119,14 +126,15 @@ export class BatchNorm extends Affine<NNBatchNorm> {
   protected override make(shape: Shape, dtype: DType): void {
     const { axis, epsilon: eps } = this;
     const channels = lengthAt("BatchNorm", shape, normalizeAxis(axis, shape.length, "BatchNorm: axis"));
-    const conventions = { runningVariance: "biased", momentum: 1 - this.momentum } as const;
-    const norm = new NNBatchNorm(channels, { axis, eps, dtype, ...conventions });
+    const conventions = { runningVariance: "biased", padded: "normalize", momentum: 1 - this.momentum } as const;
+    const norm = new NNMaskedBatchNorm(channels, { axis, eps, dtype, ...conventions });
     this.start(norm, { scale: "weight", bias: "bias", mean: "runningMean", var: "runningVar" });
   }
 
-  override forward(x: Tensor, options?: { readonly useRunningAverage?: boolean }): Tensor {
-    const { useRunningAverage: given } = readOptions("BatchNorm call", options, {
+  override forward(x: Tensor, options?: BatchNormCall): Tensor {
+    const { useRunningAverage: given, mask } = readOptions("BatchNorm call", options, {
       useRunningAverage: null as boolean | null,
+      mask: null as Mask | null,
     });
     if (given !== null) checkBoolean("BatchNorm call: useRunningAverage", given);
     if (given !== null && this.useRunningAverage !== null) {
@@ -136,7 +144,7 @@ export class BatchNorm extends Affine<NNBatchNorm> {
         fix: "Leave it out of one of them",
       });
     }
-    return this.normFor(x, !(given ?? this.useRunningAverage ?? !this.training)).forward(x);
+    return this.normFor(x, !(given ?? this.useRunningAverage ?? !this.training)).forward(x, mask);
   }
 }
 

@@ -5,12 +5,13 @@ import { checkBoolean, checkNonNegative, checkNumber, checkProbability, readOpti
 import { normalizeAxes, normalizeAxis, type Shape } from "../base/shape.js";
 import type { Parameter } from "../nn/module.js";
 import {
-  BatchNorm as NNBatchNorm,
   GroupNorm as NNGroupNorm,
   LayerNorm as NNLayerNorm,
+  MaskedBatchNorm as NNMaskedBatchNorm,
   RMSNorm as NNRMSNorm,
   UnitNorm as NNUnitNorm,
 } from "../nn/norm/index.js";
+import type { Mask } from "../nn/norm/mask.js";
 import { checkAxis } from "../nn/norm/running_norm.js";
 import { checkAxes } from "../nn/norm/unit_norm.js";
 import { type Initializer, readInitializer } from "./initializer.js";
@@ -35,8 +36,13 @@ export interface BatchNormalizationOptions extends AffineOptions {
   readonly trainable?: boolean;
 }
 
+export interface MaskedCallOptions extends CallOptions {
+  /** 1 or true where a position counts in the statistics of training: x's shape without the channel axis. */
+  readonly mask?: Mask | null;
+}
+
 /** Statistics over all axes but one; the biased variance runs. Evaluation unless `training` or train() says otherwise. */
-export class BatchNormalization extends KerasAffine<NNBatchNorm> {
+export class BatchNormalization extends KerasAffine<NNMaskedBatchNorm> {
   readonly axis: number;
   readonly momentum: number;
   declare movingMean: Tensor;
@@ -77,17 +83,23 @@ export class BatchNormalization extends KerasAffine<NNBatchNorm> {
     const { axis, epsilon: eps } = this;
     const at = normalizeAxis(axis, shape.length, "BatchNormalization: axis");
     const channels = lengthAt("BatchNormalization", shape, at);
-    const conventions = { runningVariance: "biased", momentum: 1 - this.momentum } as const;
-    const norm = new NNBatchNorm(channels, { axis, eps, dtype, ...conventions });
+    const conventions = { runningVariance: "biased", padded: "normalize", momentum: 1 - this.momentum } as const;
+    const norm = new NNMaskedBatchNorm(channels, { axis, eps, dtype, ...conventions });
     this.start(norm, { movingMean: "runningMean", movingVariance: "runningVar" });
     this.#mean(this.movingMean);
     this.#variance(this.movingVariance);
     this.requiresGrad(this.#trainable);
   }
 
-  override forward(x: Tensor, options?: CallOptions): Tensor {
-    const training = readTraining("BatchNormalization.call", options, this.training);
-    return this.normFor(x, training && this.#trainable).forward(x);
+  override forward(x: Tensor, options?: MaskedCallOptions): Tensor {
+    const owner = "BatchNormalization.call";
+    const o = readOptions(owner, options, { training: this.training, mask: null as Mask | null });
+    const training = checkBoolean(`${owner}: training`, o.training);
+    return this.normFor(x, training && this.#trainable).forward(x, o.mask);
+  }
+
+  override call(x: Tensor, options?: MaskedCallOptions): Tensor {
+    return this.forward(x, options);
   }
 }
 

@@ -1,20 +1,30 @@
 import type { Tensor } from "../../autograd/index.js";
 import { batchNorm, batchNormEval } from "../../autograd/ops/batch_norm.js";
+import { columnMoments, standardize } from "../../autograd/ops/column_parts.js";
 import { putValid, takeValid } from "../../autograd/ops/compact.js";
+import { checkInputs } from "../../autograd/ops/fused_norm.js";
 import { ShapeError } from "../../base/errors.js";
 import { checkChoice } from "../../base/options.js";
 import { formatShape } from "../../base/shape.js";
+import { scope } from "../../memory/scope.js";
 import { checkChannels } from "../../norm/checks.js";
 import { compactBatch } from "../../norm/mask.js";
+import { besselFactor } from "../../norm/moments.js";
+import { batchView, type ColumnView } from "../../norm/views.js";
 import { BatchNormBase } from "./batch_norm.js";
 import { type Mask, type Padded, paddedChoices, readMask } from "./mask.js";
 import type { RunningNormOptions } from "./running_norm.js";
 import { disposeStatistics } from "./running_stats.js";
 
 export interface MaskedBatchNormOptions extends RunningNormOptions {
-  /** The output at padded positions: "zero" (default) or "keep", the input as it came. */
-  readonly padded?: Padded;
+  /**
+   * The output at padded positions: "zero" (default); "keep", the input as it came; or "normalize", by the statistics of
+   * the valid ones, which is what Keras does.
+   */
+  readonly padded?: Padded | "normalize";
 }
+
+const choices = [...paddedChoices, "normalize"] as const;
 
 /**
  * Batch normalization of padded sequences: statistics of the valid positions alone, padded ones take no part whatever
@@ -22,11 +32,11 @@ export interface MaskedBatchNormOptions extends RunningNormOptions {
  * a mask all positions are valid.
  */
 export class MaskedBatchNorm extends BatchNormBase {
-  readonly padded: Padded;
+  readonly padded: Padded | "normalize";
 
   constructor(numFeatures: number, options?: MaskedBatchNormOptions) {
     super("MaskedBatchNorm", numFeatures, options, { padded: "zero" });
-    this.padded = checkChoice("MaskedBatchNorm: padded", options?.padded ?? "zero", paddedChoices);
+    this.padded = checkChoice("MaskedBatchNorm: padded", options?.padded ?? "zero", choices);
   }
 
   override forward(x: Tensor, mask?: Mask | null): Tensor {
@@ -34,6 +44,7 @@ export class MaskedBatchNorm extends BatchNormBase {
     const { axis, eps, numFeatures, running, padded } = this;
     checkChannels("MaskedBatchNorm", x.shape, axis, numFeatures);
     const { plan, count } = compactBatch(readMask("MaskedBatchNorm", mask, x.shape, axis), x.shape, axis);
+    if (padded === "normalize" && running && !this.training) return super.forward(x);
     const valid = takeValid({ x }, plan).reshape(plan.last ? [count, numFeatures] : [numFeatures, count]);
     const inputs = { x: valid, ...this.affine(Math.max(1, x.shape[0]!)) };
     const along = plan.last ? 1 : 0;
@@ -42,10 +53,26 @@ export class MaskedBatchNorm extends BatchNormBase {
     if (running && !this.training) return put(batchNormEval(inputs, running, { axis: along, eps }));
     if (count < 2) throw tooFew(count, x);
     const { normalizingVariance: variance } = this.conventions;
+    if (padded === "normalize") return this.#everywhere(x, valid, batchView(valid.shape, along).view, count);
     const { out, extra } = batchNorm(inputs, { axis: along, eps, variance });
     this.follow({ statistics: extra, repeat: 1, values: count });
     disposeStatistics(extra);
     return put(out);
+  }
+
+  /** All of x by the moments of `valid`, which a gradient goes through. */
+  #everywhere(x: Tensor, valid: Tensor, on: ColumnView, count: number): Tensor {
+    const { axis, eps, numFeatures, conventions } = this;
+    const { view } = batchView(x.shape, axis);
+    checkInputs("masked_batch_norm", { x, weight: this.weight, bias: this.bias });
+    return scope(() => {
+      const moments = columnMoments({ x: valid }, { view: on });
+      const part = (i: number) => moments.narrow(0, i, 1).reshape([numFeatures]);
+      const [mean, biased] = [part(0), part(1)];
+      this.follow({ statistics: { mean, variance: biased }, repeat: 1, values: count });
+      const variance = conventions.normalizingVariance === "biased" ? biased : biased.mul(besselFactor(count));
+      return standardize({ x, mean, variance, ...this.affine(Math.max(1, x.shape[0]!)) }, { view, eps });
+    });
   }
 }
 
