@@ -1,4 +1,5 @@
 import type { Tensor } from "../../autograd/index.js";
+import { checkFloating } from "../../autograd/ops/floating.js";
 import { instanceNormBySample, sampleStatistics } from "../../autograd/ops/sample_affine.js";
 import { ShapeError } from "../../base/errors.js";
 import { checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
@@ -21,6 +22,7 @@ import { checkAxis } from "./running_norm.js";
 export function adaIN(content: Tensor, style: Tensor, options?: { readonly eps?: number }): Tensor {
   const { eps } = readOptions("F.adaIN", options, { eps: family.AdaIN.eps as number });
   checkNonNegative("F.adaIN: eps", eps);
+  checkFloating("F.adaIN", content, { style });
   const fits = content.shape[0] === style.shape[0] && content.shape[1] === style.shape[1];
   if (!fits || content.rank < 3 || style.rank < 3 || style.size === 0) {
     throw new ShapeError({

@@ -4,6 +4,7 @@ import { checkOps, normal, positive } from "../../../tests/conformance/op_harnes
 import { grad, randn, type Tensor, tensor } from "../../autograd/index.js";
 import { nearest } from "../../autograd/ops/nearest.js";
 import { instanceNormBySample, sampleAffine } from "../../autograd/ops/sample_affine.js";
+import { loopback } from "../../base/communicator.js";
 import type { DType } from "../../base/dtype.js";
 import { DTypeError, OptionError, ShapeError } from "../../base/errors.js";
 import { Random } from "../../base/random.js";
@@ -12,7 +13,17 @@ import { scope } from "../../memory/scope.js";
 import { Linear } from "../linear.js";
 import type { Module } from "../module.js";
 import * as F from "./functional.js";
-import { AdaIN, AdaLN, AdaLNZero, BatchNorm2d, ConditionalBatchNorm, FiLM, InstanceNorm1d, SPADE } from "./index.js";
+import {
+  AdaIN,
+  AdaLN,
+  AdaLNZero,
+  BatchNorm2d,
+  ConditionalBatchNorm,
+  FiLM,
+  InstanceNorm1d,
+  SPADE,
+  SyncBatchNorm,
+} from "./index.js";
 
 const random = new Random(31);
 const draw = (shape: Shape, dtype: DType = "float32") => randn(shape, { dtype, random });
@@ -331,6 +342,7 @@ describe("what the conditional layers say", () => {
     close(a.mean(2), b.mean(2));
     close(a.variance(2, { correction: 0 }), b.variance(2, { correction: 0 }));
     expect(() => F.adaIN(draw([2, 3, 4]), draw([2, 4, 4]))).toThrow(/same N and C.*\[2, 3, 4\] and \[2, 4, 4\]/);
+    expect(() => F.adaIN(draw([2, 3, 4]), draw([2, 3, 4], "float64"))).toThrow(DTypeError);
     expect(() => F.adaIN(draw([2, 3, 1]), draw([2, 3, 4]))).toThrow(/more than one value for each sample/);
     expect(() => new AdaIN(3, 2).forward(draw([2, 3, 1]), draw([2, 2]))).toThrow(ShapeError);
   });
@@ -356,6 +368,8 @@ describe("what the conditional layers say", () => {
     expect(() => layer.forward(x, draw([2, 3, 2, 2]))).toThrow(/a map \[2, 2, h, w\].*got \[2, 3, 2, 2\].*one-hot/);
     expect(() => layer.forward(x, undefined as unknown as Tensor)).toThrow(DTypeError);
     expect(() => layer.forward(draw([2, 4, 4]), draw([2, 2, 2, 2]))).toThrow(/SPADE takes an input \[N, C, H, W\]/);
+    expect(new SPADE(4, 2, { base: "sync", communicator: loopback }).paramFreeNorm).toBeInstanceOf(SyncBatchNorm);
+    expect(() => new SPADE(4, 2, { communicator: loopback })).toThrow(/a communicator with base sync; got base batch/);
     const own = new InstanceNorm1d(4);
     expect(new SPADE(4, 2, { base: own }).paramFreeNorm).toBe(own);
     expect(layer.mlpShared.at(0)!.parameters()[0]!.shape).toEqual([3, 2, 3, 3]);

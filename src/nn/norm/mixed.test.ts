@@ -10,6 +10,7 @@ import type { DType } from "../../base/dtype.js";
 import { DTypeError, OptionError, ShapeError } from "../../base/errors.js";
 import { Random } from "../../base/random.js";
 import type { Shape } from "../../base/shape.js";
+import { checkpoint } from "../checkpoint.js";
 import {
   ActNorm,
   BatchNorm,
@@ -362,6 +363,22 @@ describe("PowerNorm", () => {
       return values(x.grad!);
     };
     expect(run(true)).toEqual(run(false));
+  });
+
+  test("under a checkpoint its state moves once, forward and backward", () => {
+    const make = () => new PowerNorm(2, { warmupIters: 1, dtype: "float64" });
+    const [plain, recomputed] = [make(), make()];
+    for (let i = 0; i < 3; i++) {
+      const [x, dy] = [draw([4, 2], "float64"), draw([4, 2], "float64")];
+      const results = [plain, recomputed].map((layer) => {
+        const leaf = x.detach();
+        leaf.requiresGrad = true;
+        const y = layer === plain ? layer.forward(leaf) : checkpoint(layer, leaf);
+        y.backward(dy);
+        return [leaf.grad!, ...Object.values(layer.stateDict())].map(values);
+      });
+      expect(results[1]).toEqual(results[0]);
+    }
   });
 
   test("groups have root mean square 1 at each position first", () => {

@@ -1,5 +1,6 @@
 import type { Tensor } from "../../autograd/index.js";
 import { nearest } from "../../autograd/ops/nearest.js";
+import type { Communicator } from "../../base/communicator.js";
 import type { DType } from "../../base/dtype.js";
 import { OptionError, ShapeError } from "../../base/errors.js";
 import { checkChoice, checkPositiveInteger, readOptions } from "../../base/options.js";
@@ -16,14 +17,17 @@ import { Sequential } from "../sequential.js";
 import { BatchNorm2d } from "./batch_norm.js";
 import { checkConditionTensor } from "./condition.js";
 import { InstanceNorm2d } from "./instance_norm.js";
+import { SyncBatchNorm } from "./sync_batch_norm.js";
 
 export interface SPADEOptions extends PlacementOptions {
   /** Channels of the convolution that gamma and beta share. Default 128. */
   readonly hidden?: number;
   /** Odd. Default 3. */
   readonly kernelSize?: number;
-  /** The normalization without affine: "batch" (default), "instance", or any module, such as a synchronized one. */
-  readonly base?: "batch" | "instance" | Module;
+  /** The normalization without affine: "batch" (default), "instance", "sync", or any module that keeps x's shape. */
+  readonly base?: "batch" | "instance" | "sync" | Module;
+  /** Of base "sync": the ranks that share statistics. */
+  readonly communicator?: Communicator;
   readonly eps?: number;
   /** Of batch normalization: weight of the new batch in running statistics. */
   readonly momentum?: Momentum;
@@ -51,7 +55,8 @@ export class SPADE extends Module {
     const o = readOptions("SPADE", options, {
       hidden: 128,
       kernelSize: 3,
-      base: "batch" as "batch" | "instance" | Module,
+      base: "batch" as NonNullable<SPADEOptions["base"]>,
+      communicator: undefined as Communicator | undefined,
       eps: family.SPADE.eps as number,
       momentum: family.SPADE.momentum as Momentum,
       ...placementDefaults,
@@ -67,7 +72,15 @@ export class SPADE extends Module {
         got: String(o.kernelSize),
       });
     }
-    this.paramFreeNorm = baseOf(o.base, numFeatures, { eps: o.eps, momentum: o.momentum, dtype });
+    if (o.communicator && o.base !== "sync") {
+      throw new OptionError({
+        rule: "SPADE takes a communicator with base sync",
+        got: `base ${typeof o.base === "string" ? o.base : "of its own"}`,
+        fix: 'Pass { base: "sync", communicator }',
+      });
+    }
+    const { eps, momentum, communicator } = o;
+    this.paramFreeNorm = baseOf(o.base, numFeatures, { eps, momentum, dtype, communicator });
     const conv = (from: number, to: number) =>
       new Conv2d(from, to, o.kernelSize, { padding: (o.kernelSize - 1) / 2, dtype });
     this.mlpShared = new Sequential(conv(conditionChannels, o.hidden), new ReLU());
@@ -96,14 +109,18 @@ export class SPADE extends Module {
   }
 }
 
-function baseOf(
-  base: unknown,
-  numFeatures: number,
-  { momentum, ...o }: { eps: number; momentum: Momentum; dtype: DType },
-): Module {
+interface BaseOptions {
+  readonly eps: number;
+  readonly momentum: Momentum;
+  readonly dtype: DType;
+  readonly communicator: Communicator | undefined;
+}
+
+function baseOf(base: unknown, numFeatures: number, { momentum, communicator, ...o }: BaseOptions): Module {
   if (base instanceof Module) return base;
-  const kind = checkChoice("SPADE: base", base, ["batch", "instance"]);
-  return kind === "batch"
-    ? new BatchNorm2d(numFeatures, { ...o, momentum, affine: false })
-    : new InstanceNorm2d(numFeatures, o);
+  const kind = checkChoice("SPADE: base", base, ["batch", "instance", "sync"]);
+  if (kind === "instance") return new InstanceNorm2d(numFeatures, o);
+  const options = { ...o, momentum, affine: false };
+  if (kind === "batch") return new BatchNorm2d(numFeatures, options);
+  return new SyncBatchNorm(numFeatures, communicator ? { ...options, communicator } : options);
 }
