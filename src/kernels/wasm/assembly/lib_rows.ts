@@ -148,21 +148,21 @@ const PIECE: usize = 1024;
 
 export function elementsActivate(
   x: usize, w: usize, b: usize, y: usize, n: usize, mean: f64, rstd: f32, centred: bool, hasBias: bool, op: i32,
-  alpha: f32, sink: usize,
+  alpha: f32, ahead: usize, sink: usize,
 ): void {
   for (let i: usize = 0; i < n; i += PIECE) {
     const o = i << 2, m = min(PIECE, n - i);
-    elements(x + o, w + o, b + o, y + o, m, mean, rstd, centred, hasBias, 0, sink);
+    elements(x + o, w + o, b + o, y + o, m, mean, rstd, centred, hasBias, ahead, sink);
     activate(op, y + o, y + o, m << 2, alpha);
   }
 }
 
 export function runActivate(
-  x: usize, y: usize, n: usize, mean: f64, scale: f32, shift: f32, op: i32, alpha: f32, sink: usize,
+  x: usize, y: usize, n: usize, mean: f64, scale: f32, shift: f32, op: i32, alpha: f32, ahead: usize, sink: usize,
 ): void {
   for (let i: usize = 0; i < n; i += PIECE) {
     const o = i << 2, m = min(PIECE, n - i);
-    runCentred(x + o, y + o, m, mean, scale, shift, 0, sink);
+    runCentred(x + o, y + o, m, mean, scale, shift, ahead, sink);
     activate(op, y + o, y + o, m << 2, alpha);
   }
 }

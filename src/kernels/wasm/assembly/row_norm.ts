@@ -57,17 +57,17 @@ function rowsWithMore(a: Forward, lo: i32, hi: i32, worker: i32): void { normali
     const rstd = 1 / sqrt<f64>(variance + eps), affine = ((row % groups) * channels) << 2;
     if (inner == 1 && weight) {
       const w = weight + affine, b = bias + affine, r = <f32>rstd;
-      if (op) elementsActivate(x, w, b, y, size, mean, r, means != 0, bias != 0, op - 1, <f32>a.alpha, sink);
+      if (op) elementsActivate(x, w, b, y, size, mean, r, means != 0, bias != 0, op - 1, <f32>a.alpha, ahead, sink);
       else elements(x, w, b, y, size, mean, r, means != 0, bias != 0, ahead, sink);
     } else if (!weight && !bias) {
-      if (op) runActivate(x, y, size, mean, <f32>rstd, 0, op - 1, <f32>a.alpha, sink);
+      if (op) runActivate(x, y, size, mean, <f32>rstd, 0, op - 1, <f32>a.alpha, ahead, sink);
       else if (means) runCentred(x, y, size, mean, <f32>rstd, 0, ahead, sink);
       else runPlain(x, y, size, <f32>rstd, ahead, sink);
     } else {
       let w = weight + affine, b = bias + affine, from = x, to = y;
       for (let c: usize = 0; c < channels; c++, from += inner << 2, to += inner << 2, w += 4, b += 4) {
         const scale = weight ? rstd * <f64>load<f32>(w) : rstd, shift: f32 = bias ? load<f32>(b) : 0;
-        if (op) runActivate(from, to, inner, mean, <f32>scale, shift, op - 1, <f32>a.alpha, sink);
+        if (op) runActivate(from, to, inner, mean, <f32>scale, shift, op - 1, <f32>a.alpha, ahead, sink);
         else runCentred(from, to, inner, mean, <f32>scale, shift, ahead, sink);
       }
     }
