@@ -1,9 +1,13 @@
 import { Tensor } from "../autograd/index.js";
+import { type DType, isFloating } from "../base/dtype.js";
 import { DTypeError, describeValue, StateError } from "../base/errors.js";
 import { type BufferRules, Module, type Parameter } from "../nn/module.js";
 
 /** What nn asks of values that are loaded into its buffers. */
 const rules: Readonly<Record<string, BufferRules>> = { runningVar: { least: 0 }, numBatchesTracked: { least: 0 } };
+
+/** The type of parameters whose own is not known yet. */
+export const untyped: DType = "float64";
 
 /** A layer of nn with a weight, and in most a bias. */
 export type WithAffine = Module & { weight: Parameter | null };
@@ -15,6 +19,8 @@ export type WithAffine = Module & { weight: Parameter | null };
  */
 export abstract class Adapter<N extends Module = Module> extends Module {
   #norm: N | null = null;
+  /** Whether the parameters still wait for an input to tell their type. */
+  #untyped = false;
 
   /** `whenBuilt` tells what makes the parameters, for the error of a call that comes too early. */
   constructor(private readonly whenBuilt: string) {
@@ -35,10 +41,14 @@ export abstract class Adapter<N extends Module = Module> extends Module {
     return this.#norm !== null;
   }
 
-  /** Puts `norm` to work, replacing one that was there: its tensors come under the names `{ mine: its own }`. */
-  protected wrap(norm: N, names: Readonly<Record<string, keyof N & string>>): void {
+  /**
+   * Puts `norm` to work, replacing one that was there: its tensors come under the names `{ mine: its own }`. With dtype
+   * null they take the first input's type; `norm` is float64 until then, so that no first value is rounded on its way.
+   */
+  protected wrap(norm: N, names: Readonly<Record<string, keyof N & string>>, dtype: DType | null): void {
     this.#norm?.dispose();
     this.#norm = norm;
+    this.#untyped = dtype === null;
     for (const [mine, theirs] of Object.entries(names)) {
       Reflect.deleteProperty(this, mine);
       const target = norm[theirs] as Tensor | null;
@@ -51,6 +61,16 @@ export abstract class Adapter<N extends Module = Module> extends Module {
         set: (values: Tensor | ArrayLike<number>) => this.#tensor(mine, target).assign(values),
       });
     }
+  }
+
+  /** The layer at work for an input, whose type is taken if none was given. */
+  protected normFor(x: Tensor): N {
+    const { norm } = this;
+    if (this.#untyped && isFloating(x.dtype)) {
+      this.to(x.dtype);
+      this.#untyped = false;
+    }
+    return norm;
   }
 
   #tensor(name: string, target: Tensor | null): Tensor {

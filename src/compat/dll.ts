@@ -54,7 +54,8 @@ abstract class Layer<N extends Module> extends Adapter<N> {
         got: String(inputShape),
       });
     }
-    this.wrap(this.make(inputShape, placement), this.names as Readonly<Record<string, keyof N & string>>);
+    const names = this.names as Readonly<Record<string, keyof N & string>>;
+    this.wrap(this.make(inputShape, placement), names, placement.dtype);
     this.inputShape = [...inputShape];
     this.outputShape = this.inputShape;
     this.nparams = 2 * numberOfElements(inputShape);

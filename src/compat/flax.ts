@@ -67,13 +67,13 @@ abstract class Affine<N extends WithAffine> extends Lazy<N> {
 
   protected start(norm: N, names: Readonly<Record<string, keyof N & string>>): void {
     leaveOut(norm, { weight: !this.useScale, bias: !this.useBias });
-    this.wrap(norm, names);
+    this.wrap(norm, names, this.dtype);
     if (this.scale) this.#scale(this.scale);
     if (this.bias) this.#bias(this.bias);
   }
 
   override forward(x: Tensor): Tensor {
-    return this.normFor(x, this.training).forward(x);
+    return this.normFor(x).forward(x);
   }
 
   /** Flax's collections; the tensors are the layer's own. */
@@ -170,7 +170,7 @@ export class LayerNorm extends Affine<NNLayerNorm> {
   }
 
   override forward(x: Tensor): Tensor {
-    const norm = this.normFor(x, this.training);
+    const norm = this.normFor(x);
     return withLast(x, this.reductionAxes, (t) => norm.forward(t));
   }
 }
@@ -200,7 +200,7 @@ export class RMSNorm extends Affine<NNRMSNorm> {
   }
 
   override forward(x: Tensor): Tensor {
-    const norm = this.normFor(x, this.training);
+    const norm = this.normFor(x);
     return withLast(x, this.reductionAxes, (t) => norm.forward(t));
   }
 }

@@ -35,7 +35,9 @@ describe("building", () => {
     expect([bn.built, bn.gamma!.dtype, bn.gamma!.shape]).toEqual([true, "float64", [3]]);
     const built = new BatchNormalization({ axis: 1 });
     built.build([null, 5, null, null]);
-    expect([built.gamma!.dtype, built.gamma!.shape]).toEqual(["float32", [5]]);
+    expect(built.gamma!.shape).toEqual([5]);
+    built.call(zeros([2, 5, 1, 1]));
+    expect([built.gamma!.dtype, built.movingMean.dtype]).toEqual(["float32", "float32"]);
     expect(Object.keys(built.stateDict())).toEqual(["gamma", "beta", "moving_mean", "moving_variance"]);
     const typed = new LayerNormalization({ dtype: "float64", axis: [1, 2] });
     typed.build([null, 2, 3]);

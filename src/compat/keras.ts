@@ -182,7 +182,7 @@ export class RMSNormalization extends KerasLayer<NNRMSNorm> {
   protected override make(shape: Shape, dtype: DType): void {
     const axes = normalizeAxes(this.axis, shape.length);
     const lengths = axes.map((a) => lengthAt("RMSNormalization", shape, a));
-    this.wrap(new NNRMSNorm(lengths, { eps: this.epsilon, dtype }), { scale: "weight" });
+    this.wrap(new NNRMSNorm(lengths, { eps: this.epsilon, dtype }), { scale: "weight" }, this.dtype);
   }
 
   override forward(x: Tensor, options?: CallOptions): Tensor {
@@ -203,6 +203,6 @@ export class UnitNormalization extends KerasLayer<NNUnitNorm> {
   }
 
   protected override make(): void {
-    this.wrap(new NNUnitNorm(this.axis, { eps: 1e-6 }), {});
+    this.wrap(new NNUnitNorm(this.axis, { eps: 1e-6 }), {}, this.dtype);
   }
 }

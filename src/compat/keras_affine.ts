@@ -93,7 +93,7 @@ export abstract class KerasAffine<N extends WithAffine & { bias: Parameter | nul
 
   protected start(norm: N, statistics: Readonly<Record<string, keyof N & string>> = {}): void {
     leaveOut(norm, { weight: !this.scale, bias: !this.center });
-    this.wrap(norm, { gamma: "weight", beta: "bias", ...statistics });
+    this.wrap(norm, { gamma: "weight", beta: "bias", ...statistics }, this.dtype);
     if (this.gamma) this.#gamma(this.gamma);
     if (this.beta) this.#beta(this.beta);
   }

@@ -4,8 +4,7 @@ import { ShapeError } from "../base/errors.js";
 import { checkBoolean, readOptions } from "../base/options.js";
 import { normalizeAxes, type Shape } from "../base/shape.js";
 import type { Module } from "../nn/module.js";
-import { placementDefaults } from "../nn/placement.js";
-import { Adapter } from "./adapter.js";
+import { Adapter, untyped } from "./adapter.js";
 
 export interface LazyOptions {
   readonly name?: string | null;
@@ -38,16 +37,16 @@ export abstract class Lazy<N extends Module> extends Adapter<N> {
         got: String(inputShape),
       });
     }
-    this.make(inputShape as Shape, this.dtype ?? placementDefaults.dtype);
+    this.make(inputShape as Shape, this.dtype ?? untyped);
   }
 
   /** Wraps a layer of nn for inputs of `shape`. */
   protected abstract make(shape: Shape, dtype: DType): void;
 
-  /** The layer at work, in a mode; made for x if there is none. */
-  protected normFor(x: Tensor, training: boolean): N {
+  /** The layer at work, made for x if there is none. */
+  protected override normFor(x: Tensor, training = this.training): N {
     if (!this.built) this.make(x.shape, this.dtype ?? x.dtype);
-    const { norm } = this;
+    const norm = super.normFor(x);
     norm.training = training;
     return norm;
   }

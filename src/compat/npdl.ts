@@ -1,7 +1,6 @@
 // npdl (oujago/NumpyDL): BatchNormal as its page describes it, or with its own numbers (asWritten).
 import { Tensor, tensor } from "../autograd/index.js";
 import { batchNormByDeviation } from "../autograd/ops/batch_norm_by_deviation.js";
-import { isFloating } from "../base/dtype.js";
 import { ShapeError } from "../base/errors.js";
 import { checkBoolean, checkNonNegative, checkProbability, readOptions } from "../base/options.js";
 import { formatShape, normalizeAxis } from "../base/shape.js";
@@ -10,7 +9,7 @@ import type { Parameter } from "../nn/module.js";
 import { BatchNorm as NNBatchNorm } from "../nn/norm/index.js";
 import { checkAxis } from "../nn/norm/running_norm.js";
 import { checkFeatures } from "../norm/checks.js";
-import { Adapter } from "./adapter.js";
+import { Adapter, untyped } from "./adapter.js";
 import { type Initializer, type Named, readInitializer } from "./initializer.js";
 import { lengthAt } from "./lazy.js";
 
@@ -63,7 +62,6 @@ export class BatchNormal extends Adapter<NNBatchNorm> {
   outShape: readonly (number | null)[] | null = null;
   readonly #betaInit: (t: Tensor) => void;
   readonly #gammaInit: (t: Tensor) => void;
-  #typed = false;
 
   constructor(options?: BatchNormalOptions) {
     super("connectTo(previousLayer)");
@@ -94,9 +92,8 @@ export class BatchNormal extends Adapter<NNBatchNorm> {
     }
     const axis = this.asWritten ? 0 : normalizeAxis(this.axis, shape.length, "BatchNormal: axis");
     const length = (a: number) => lengthAt("BatchNormal", shape, a);
-    // float64 until the first input tells the type, so that no first value is rounded on its way.
     const eps = this.epsilon;
-    const common = { eps, momentum: 1 - this.momentum, runningVariance: "biased", dtype: "float64" } as const;
+    const common = { eps, momentum: 1 - this.momentum, runningVariance: "biased", dtype: untyped } as const;
     const norm =
       axis === 0
         ? new NNBatchNorm(
@@ -104,25 +101,18 @@ export class BatchNormal extends Adapter<NNBatchNorm> {
             { ...common, affineShape: shape.slice(-1), trackRunningStats: !this.asWritten },
           )
         : new NNBatchNorm(length(axis), { ...common, axis });
-    this.wrap(norm, {
-      beta: "bias",
-      gamma: "weight",
-      ...(this.asWritten ? {} : ({ runningMean: "runningMean", runningVar: "runningVar" } as const)),
-    });
+    const running = { runningMean: "runningMean", runningVar: "runningVar" } as const;
+    this.wrap(norm, { beta: "bias", gamma: "weight", ...(this.asWritten ? {} : running) }, null);
     this.#betaInit(this.beta);
     this.#gammaInit(this.gamma);
-    this.#typed = false;
     this.outShape = [...shape];
   }
 
   /** `training` is the layer's own mode unless given. The first input's type becomes that of the parameters. */
   override forward(x: Tensor, training: boolean = this.training): Tensor {
-    const { norm, asWritten, epsilon: eps, gamma, beta } = this;
+    const norm = this.normFor(x);
+    const { asWritten, epsilon: eps, gamma, beta } = this;
     norm.training = checkBoolean("BatchNormal.forward: training", training);
-    if (!this.#typed && isFloating(x.dtype)) {
-      this.to(x.dtype);
-      this.#typed = true;
-    }
     if (!asWritten) return norm.forward(x);
     checkFeatures("BatchNormal", x.shape, norm.featureShape);
     return batchNormByDeviation({ x, weight: gamma, bias: beta }, { eps });

@@ -61,6 +61,18 @@ test("the n-th batch weighs max(initFactor / n, minFactor), and n survives savin
   }
 });
 
+test("the first input tells the type, unless dtype does", () => {
+  for (const dtype of ["float32", "float64"] as const) {
+    const bn = new BatchNorm(2);
+    bn.scale.assign([0.1, 0.2]);
+    expect(bn.forward(normal([4, 2]).to(dtype)).dtype).toBe(dtype);
+    expect([bn.scale.dtype, bn.var.dtype]).toEqual([dtype, dtype]);
+    expect(values(bn.scale)[0]).toBe(dtype === "float64" ? 0.1 : Math.fround(0.1));
+    expect(() => bn.forward(normal([4, 2]).to(dtype === "float32" ? "float64" : "float32"))).toThrow(DTypeError);
+  }
+  expect(() => new BatchNorm(2, { dtype: "float32" }).forward(normal([4, 2]))).toThrow(DTypeError);
+});
+
 test("data and grad are what the last calls gave, out of any scope", () => {
   const bn = new BatchNorm2D(2, f64);
   const [x, dy] = [normal([3, 2, 2, 2]), normal([3, 2, 2, 2])];

@@ -1,6 +1,7 @@
 // PuzzleLib's batch normalization: [N, maps, ...], running statistics by a factor that falls from initFactor to minFactor.
 import { ones, type Tensor, zeros } from "../autograd/index.js";
 import { batchNormEvalInPlace } from "../autograd/ops/in_place_batch_norm.js";
+import type { DType } from "../base/dtype.js";
 import { StateError } from "../base/errors.js";
 import {
   checkBoolean,
@@ -14,9 +15,9 @@ import { constant_, normal_ } from "../nn/init.js";
 import { BatchNorm as NNBatchNorm } from "../nn/norm/index.js";
 import { type PlacementOptions, placementDefaults } from "../nn/placement.js";
 import { checkChannels, checkRank } from "../norm/checks.js";
-import { Adapter } from "./adapter.js";
+import { Adapter, untyped } from "./adapter.js";
 
-export interface BatchNormOptions extends PlacementOptions {
+export interface BatchNormOptions {
   readonly epsilon?: number;
   /** Batch n weighs max(initFactor / n, minFactor) in the running statistics, the old ones the rest. */
   readonly initFactor?: number;
@@ -30,6 +31,9 @@ export interface BatchNormOptions extends PlacementOptions {
   readonly empty?: boolean;
   /** True: the output takes the input's place in memory; in evaluation only. */
   readonly inplace?: boolean;
+  /** Type of the parameters; null (default): that of the first input. */
+  readonly dtype?: DType | null;
+  readonly device?: PlacementOptions["device"];
 }
 
 /** Batch normalization of [N, maps, ...] with `nd` axes behind the maps. */
@@ -71,6 +75,7 @@ export class BatchNormND extends Adapter<NNBatchNorm> {
       empty: false,
       inplace: false,
       ...placementDefaults,
+      dtype: null as DType | null,
     });
     checkNumber(`${owner}: nd`, nd, "a whole number of at least 0", (v) => Number.isInteger(v) && v >= 0);
     checkPositiveInteger(`${owner}: maps`, maps);
@@ -84,20 +89,18 @@ export class BatchNormND extends Adapter<NNBatchNorm> {
     const sscale = checkNonNegative(`${owner}: sscale`, o.sscale);
     const { initFactor, minFactor, epsilon: eps, affine } = this;
     const momentum = (n: number) => Math.max(initFactor / n, minFactor);
-    const norm = new NNBatchNorm(maps, { eps, momentum, affine, dtype: o.dtype, device: o.device });
-    this.wrap(norm, {
-      ...(affine ? ({ scale: "weight", bias: "bias" } as const) : {}),
-      mean: "runningMean",
-      var: "runningVar",
-      numOfProps: "numBatchesTracked",
-    });
+    const norm = new NNBatchNorm(maps, { eps, momentum, affine, dtype: o.dtype ?? untyped, device: o.device });
+    const learned = { scale: "weight", bias: "bias" } as const;
+    const running = { mean: "runningMean", var: "runningVar", numOfProps: "numBatchesTracked" } as const;
+    this.wrap(norm, affine ? { ...learned, ...running } : running, o.dtype);
     if (!affine) this.#fix();
     if (this.#empty) for (const t of this.#filled()) constant_(t, Number.NaN);
     else if (affine) normal_(this.scale, 1, sscale);
   }
 
   override forward(x: Tensor): Tensor {
-    const { norm, nd, training, inplace } = this;
+    const norm = this.normFor(x);
+    const { nd, training, inplace } = this;
     checkRank(this.constructor.name, x.shape, [nd + 2], ["[N, maps", ...Array(nd).fill("...")].join(", ").concat("]"));
     this.#checkLoaded();
     if (inplace && training) {
