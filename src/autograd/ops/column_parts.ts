@@ -39,9 +39,10 @@ export const columnMoments = defineOp<{ x: Tensor }, { readonly view: ColumnView
       // channels taken together: they stand at its first channel.
       const length = statisticsOf(view);
       const sums = zeros([sumsOf(view)], { dtype: "float64" });
+      const [to, from, half] = [sums.storage.view, d.storage.view, sums.size / 2];
       for (let s = 0; s < length; s++) {
-        sums.storage.view[s * view.merge] = -d.storage.view[s]!;
-        sums.storage.view[sums.size / 2 + s * view.merge] = -2 * d.storage.view[length + s]!;
+        to[s * view.merge] = -from[s]!;
+        to[half + s * view.merge] = -2 * from[length + s]!;
       }
       const one = full([length], 1, { dtype: "float64" });
       const counts = full([length], view.outer * view.merge * view.inner, { dtype: "float64" });
@@ -128,11 +129,11 @@ export const standardize = defineOp<Inputs, Options, Saved>({
       const d = zeros([mean.size], { dtype: "float64" });
       const plane = view.batch * view.channels;
       const from = sums().storage.view;
+      const [to, v, ws] = [d.storage.view, variance.storage.view, weight?.storage.view];
       for (let at = 0; at < plane; at++) {
         const s = Math.floor(at / view.merge);
-        const rho = 1 / Math.sqrt(variance.storage.view[s]! + eps);
-        const w = weight ? weight.storage.view[at % view.channels]! : 1;
-        d.storage.view[s]! += scale * rho ** power * w * from[half * plane + at]!;
+        const rho = 1 / Math.sqrt(v[s]! + eps);
+        to[s]! += scale * rho ** power * (ws ? ws[at % view.channels]! : 1) * from[half * plane + at]!;
       }
       return d;
     };

@@ -62,13 +62,14 @@ export const powerNorm = defineOp<Inputs, PowerOptions, Omit<Inputs, "bias">>({
     kernels.columnSums(x.storage, dy.storage, stats, sums.storage, view);
     const rho = Float64Array.from(square.storage.view, (q) => 1 / Math.sqrt(q + eps));
     const count = view.outer * view.inner;
-    const from = sums.storage.view;
-    const onto = rho.map((r, c) => ((weight ? weight.storage.view[c]! : 1) * r * from[channels + c]!) / count);
+    const [from, ws] = [sums.storage.view, weight?.storage.view];
+    const onto = rho.map((r, c) => ((ws ? ws[c]! : 1) * r * from[channels + c]!) / count);
     const kappa = nu ? Float64Array.from(nu.storage.view) : onto;
     observe(onto);
     const filled = (dtype: Tensor["dtype"], of: (c: number) => number) => {
       const t = Tensor.empty([channels], dtype);
-      for (let c = 0; c < channels; c++) t.storage.view[c] = of(c);
+      const to = t.storage.view;
+      for (let c = 0; c < channels; c++) to[c] = of(c);
       return t;
     };
     return {
