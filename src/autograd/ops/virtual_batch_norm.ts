@@ -1,8 +1,8 @@
 import { kernels } from "../../kernels/dispatch.js";
 import { scope } from "../../memory/scope.js";
-import { biasedVariance, type Moments, mergeMoments } from "../../norm/moments.js";
+import type { Moments } from "../../norm/moments.js";
 import { groupColumns, statisticSize } from "../../norm/views.js";
-import { full, tensor } from "../create.js";
+import { full } from "../create.js";
 import { Tensor } from "../tensor.js";
 import { normalizeAmong } from "./column_parts.js";
 import { checkInputs, type NormInputs } from "./fused_norm.js";
@@ -33,13 +33,17 @@ export function virtualBatchNorm(inputs: NormInputs, { axis, eps, reference }: V
     const variance = Tensor.empty(statistics, "float64");
     const count = statisticSize(on);
     if (x.size > 0) kernels.columnMoments(x.storage, { mean: mean.storage, variance: variance.storage }, on.view);
-    const [m, v] = [mean.storage.view, variance.storage.view];
-    const merged = Array.from(m, (_, at) =>
-      mergeMoments(reference[at % channels]!, { count, mean: m[at]!, m2: v[at]! * count }),
-    );
     const counts = full(statistics, reference[0]!.count + count, { dtype: "float64" });
-    const of = (f: (moments: Moments) => number) => tensor(Float64Array.from(merged, f), { dtype: "float64" });
-    const joined = { mean: of((moments) => moments.mean), variance: of(biasedVariance), counts };
-    return normalizeAmong({ ...inputs, ...joined }, { view: on.view, eps });
+    const [m, v] = [mean.storage.view, variance.storage.view];
+    if (count === 0) for (const own of [m, v]) own.fill(0);
+    // mergeMoments in place: there may be as many statistics as values.
+    for (let at = 0; at < m.length; at++) {
+      const r = reference[at % channels]!;
+      const delta = m[at]! - r.mean;
+      const share = count / (r.count + count);
+      v[at] = (r.m2 + v[at]! * count + delta * delta * r.count * share) / (r.count + count);
+      m[at] = r.mean + delta * share;
+    }
+    return normalizeAmong({ ...inputs, mean, variance, counts }, { view: on.view, eps });
   });
 }

@@ -1,4 +1,4 @@
-import type { Tensor } from "../../autograd/index.js";
+import { type Tensor, zeros } from "../../autograd/index.js";
 import { batchNormEval } from "../../autograd/ops/batch_norm.js";
 import { ghostBatchNorm } from "../../autograd/ops/ghost_batch_norm.js";
 import { OptionError } from "../../base/errors.js";
@@ -47,19 +47,20 @@ export class GhostBatchNorm extends BatchNormBase {
     const size = virtualBatchSize ?? Math.max(1, Math.ceil(samples / numSplits!));
     const { normalizingVariance: variance } = this.conventions;
     const { out, extra } = ghostBatchNorm(inputs, { axis, eps, variance, size });
+    const one = {
+      mean: zeros([numFeatures], { dtype: "float64" }),
+      variance: zeros([numFeatures], { dtype: "float64" }),
+    };
     for (const { statistics, ghosts, values } of extra) {
-      const { variance: v } = statistics;
-      const mean = statistics.mean!;
       for (let g = 0; running && g < ghosts; g++) {
-        const one = {
-          mean: mean.narrow(0, g * numFeatures, numFeatures),
-          variance: v.narrow(0, g * numFeatures, numFeatures),
-        };
+        const [from, to] = [g * numFeatures, (g + 1) * numFeatures];
+        one.mean.assign(statistics.mean!.storage.view.subarray(from, to));
+        one.variance.assign(statistics.variance.storage.view.subarray(from, to));
         this.follow({ statistics: one, repeat: 1, values });
-        disposeStatistics(one);
       }
       disposeStatistics(statistics);
     }
+    disposeStatistics(one);
     return out;
   }
 }

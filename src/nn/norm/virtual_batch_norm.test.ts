@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { relativeError } from "../../../tests/conformance/harness.js";
 import { normContract } from "../../../tests/conformance/norm_contract.js";
 import { checkOps, normal } from "../../../tests/conformance/op_harness.js";
-import { concat, type Tensor, tensor } from "../../autograd/index.js";
+import { concat, type Tensor, tensor, zeros } from "../../autograd/index.js";
 import { batchNorm } from "../../autograd/ops/batch_norm.js";
 import { virtualBatchNorm } from "../../autograd/ops/virtual_batch_norm.js";
 import { NonFiniteError, ShapeError, StateError } from "../../base/errors.js";
@@ -85,6 +85,20 @@ describe("VirtualBatchNorm", () => {
     b.loadStateDict(a.stateDict());
     const x = normal([2, 3, 2], 1e4).cast("float32");
     expect(values(b.eval().forward(x))).toEqual(values(a.eval().forward(x)));
+  });
+
+  test("empty inputs", () => {
+    const layer = new VirtualBatchNorm(3);
+    layer.setReference(normal([5, 3, 2]).cast("float32"));
+    for (const shape of [
+      [0, 3, 2],
+      [2, 3, 0],
+    ]) {
+      layer.zeroGrad();
+      expect(layer.forward(zeros(shape)).shape).toEqual(shape);
+      expect(layer.backward(zeros(shape)).shape).toEqual(shape);
+      expect([...values(layer.weight!.grad), ...values(layer.bias!.grad)]).toEqual([0, 0, 0, 0, 0, 0]);
+    }
   });
 
   test("accuracy in float32 with the mean at 1e4 standard deviations", () => {
