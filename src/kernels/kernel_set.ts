@@ -19,6 +19,10 @@ export interface KernelSet {
   /** Activation and its gradient dx = dy * f'(x). `alpha` is leakyRelu's slope. */
   activation(op: ActivationOp, x: Slot, y: Slot, alpha: number): void;
   activationGrad(op: ActivationOp, x: Slot, dy: Slot, dx: Slot, alpha: number): void;
+  /** y = weight * f(alpha x + shift) + bias on [rows, size]; weight and bias have `size` elements. */
+  dynamicActivation(x: Slot, weight: Slot | null, bias: Slot | null, y: Slot, plan: DynamicPlan): void;
+  /** Its gradients; null outputs are not computed. sums (2 elements, float64): those of h x and of h, where dx = alpha h. */
+  dynamicActivationGrad(x: Slot, dy: Slot, weight: Slot | null, out: NormGrads, sums: Slot, plan: DynamicPlan): void;
 
   // movement
   /** y (contiguous, of plan.shape) = x read from plan.offset with plan.strides, in elements; strides may be 0 or negative. */
@@ -196,6 +200,13 @@ export type BinaryOp =
   | "greater"
   | "greaterEqual";
 export type ActivationOp = "relu" | "leakyRelu" | "gelu" | "geluTanh" | "silu" | "sigmoid" | "tanh";
+export interface DynamicPlan {
+  readonly op: "tanh" | "erf";
+  readonly rows: number;
+  readonly size: number;
+  readonly alpha: number;
+  readonly shift: number;
+}
 export type ReduceOp = "sum" | "max" | "min" | "prod" | "sumSquares" | "sumAbs";
 
 /** Result shape with neighbouring axes merged where both inputs allow it, and the element strides of a and b (0 = repeated). */

@@ -1,7 +1,10 @@
-import type { Shape } from "../../base/shape.js";
+import { numberOfElements, type Shape } from "../../base/shape.js";
+import { kernels } from "../../kernels/dispatch.js";
+import type { DynamicPlan } from "../../kernels/kernel_set.js";
 import { layerView } from "../../norm/views.js";
+import { isRecording } from "../graph.js";
 import { defineOp } from "../op.js";
-import type { Tensor } from "../tensor.js";
+import { Tensor } from "../tensor.js";
 import { checkInputs } from "./fused_norm.js";
 
 type Inputs = { x: Tensor; alpha: Tensor; shift: Tensor | null; weight: Tensor | null; bias: Tensor | null };
@@ -45,21 +48,48 @@ export const dynamicActivation = defineOp<Inputs, Options, Saved>({
     checkInputs("dynamic_activation", { x, weight, bias }, normalizedShape);
     checkInputs("dynamic_activation", { x, alpha, shift }, [1]);
     const saved = { x, alpha, shift, weight };
-    const f = argument(saved)[op]();
-    const scaled = weight ? f.mul(weight) : f;
-    return { out: bias ? scaled.add(bias) : scaled, saved };
+    const out = Tensor.empty(x.shape, x.dtype);
+    const slots = [x.storage, weight?.storage ?? null, bias?.storage ?? null, out.storage] as const;
+    kernels.dynamicActivation(...slots, planOf(saved, { op, normalizedShape }));
+    return { out, saved };
   },
-  backward(dy, saved, { op, normalizedShape }) {
-    const { x, alpha, weight } = saved;
-    let made: Tensor | undefined;
-    const h = () => (made ??= (weight ? dy.mul(weight) : dy).mul(slope(op, argument(saved))));
+  backward(dy, saved, options, needs) {
+    // Under createGraph the formula in differentiable ops, so that it can be differentiated again.
+    if (isRecording()) return recordedGradients(dy, saved, options);
+    const { x, weight } = saved;
+    const { normalizedShape } = options;
+    const dx = needs.x ? Tensor.empty(x.shape, x.dtype) : null;
+    const dWeight = needs.weight ? Tensor.empty(normalizedShape, x.dtype) : null;
+    const dBias = needs.bias ? Tensor.empty(normalizedShape, x.dtype) : null;
+    const out = { dx: dx?.storage ?? null, dWeight: dWeight?.storage ?? null, dBias: dBias?.storage ?? null };
+    const sums = Tensor.empty([2], "float64");
+    const plan = planOf(saved, options);
+    kernels.dynamicActivationGrad(x.storage, dy.storage, weight?.storage ?? null, out, sums.storage, plan);
     return {
-      x: () => h().mul(alpha),
-      alpha: () => h().mul(x).sumTo([1]),
-      shift: () => h().sumTo([1]),
-      weight: () => dy.mul(argument(saved)[op]()).sumTo(normalizedShape),
-      bias: () => dy.sumTo(normalizedShape),
+      x: () => dx!,
+      alpha: () => sums.narrow(0, 0, 1).cast(x.dtype),
+      shift: () => sums.narrow(0, 1, 1).cast(x.dtype),
+      weight: () => dWeight!,
+      bias: () => dBias!,
     };
   },
   twiceDifferentiable: true,
 });
+
+function planOf({ x, alpha, shift }: Saved, { op, normalizedShape }: Options): DynamicPlan {
+  const size = numberOfElements(normalizedShape);
+  return { op, rows: x.size / size, size, alpha: alpha.item(), shift: shift ? shift.item() : 0 };
+}
+
+function recordedGradients(dy: Tensor, saved: Saved, { op, normalizedShape }: Options) {
+  const { x, alpha, weight } = saved;
+  const z = argument(saved);
+  const h = (weight ? dy.mul(weight) : dy).mul(slope(op, z));
+  return {
+    x: () => h.mul(alpha),
+    alpha: () => h.mul(x).sumTo([1]),
+    shift: () => h.sumTo([1]),
+    weight: () => dy.mul(z[op]()).sumTo(normalizedShape),
+    bias: () => dy.sumTo(normalizedShape),
+  };
+}

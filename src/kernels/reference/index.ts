@@ -2,6 +2,7 @@ import type { KernelSet } from "../kernel_set.js";
 import { activation } from "./activation.js";
 import { columnNorm } from "./column_norm.js";
 import { conv } from "./conv.js";
+import { dynamicActivation } from "./dynamic_activation.js";
 import { elementwise } from "./elementwise.js";
 import { matmul } from "./matmul.js";
 import { movement } from "./movement.js";
@@ -26,4 +27,5 @@ export const reference: KernelSet = {
   ...conv,
   ...rowNorm,
   ...columnNorm,
+  ...dynamicActivation,
 };
