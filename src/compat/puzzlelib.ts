@@ -1,6 +1,5 @@
 // PuzzleLib's batch normalization: [N, maps, ...], running statistics by a factor that falls from initFactor to minFactor.
 import { ones, type Tensor, zeros } from "../autograd/index.js";
-import { batchNormEvalInPlace } from "../autograd/ops/in_place_batch_norm.js";
 import type { DType } from "../base/dtype.js";
 import { StateError } from "../base/errors.js";
 import {
@@ -14,7 +13,7 @@ import {
 import { constant_, normal_ } from "../nn/init.js";
 import { BatchNorm as NNBatchNorm } from "../nn/norm/index.js";
 import { type PlacementOptions, placementDefaults } from "../nn/placement.js";
-import { checkChannels, checkRank } from "../norm/checks.js";
+import { checkRank } from "../norm/checks.js";
 import { Adapter, untyped } from "./adapter.js";
 
 export interface BatchNormOptions {
@@ -87,9 +86,9 @@ export class BatchNormND extends Adapter<NNBatchNorm> {
     this.inplace = checkBoolean(`${owner}: inplace`, o.inplace);
     this.#empty = checkBoolean(`${owner}: empty`, o.empty);
     const sscale = checkNonNegative(`${owner}: sscale`, o.sscale);
-    const { initFactor, minFactor, epsilon: eps, affine } = this;
+    const { initFactor, minFactor, epsilon: eps, affine, inplace } = this;
     const momentum = (n: number) => Math.max(initFactor / n, minFactor);
-    const norm = new NNBatchNorm(maps, { eps, momentum, affine, dtype: o.dtype ?? untyped, device: o.device });
+    const norm = new NNBatchNorm(maps, { eps, momentum, affine, inplace, dtype: o.dtype ?? untyped, device: o.device });
     const learned = { scale: "weight", bias: "bias" } as const;
     const running = { mean: "runningMean", var: "runningVar", numOfProps: "numBatchesTracked" } as const;
     this.wrap(norm, affine ? { ...learned, ...running } : running, o.dtype);
@@ -100,18 +99,11 @@ export class BatchNormND extends Adapter<NNBatchNorm> {
 
   override forward(x: Tensor): Tensor {
     const norm = this.normFor(x);
-    const { nd, training, inplace } = this;
+    const { nd, training } = this;
     checkRank(this.constructor.name, x.shape, [nd + 2], ["[N, maps", ...Array(nd).fill("...")].join(", ").concat("]"));
     this.#checkLoaded();
-    if (inplace && training) {
-      throw new StateError({
-        rule: `${this.constructor.name} with inplace writes over its input, which backward in training still needs`,
-        got: "a call in training",
-        fix: "Call eval() first, or make the layer without inplace",
-      });
-    }
     norm.training = training;
-    const out = inplace ? this.#overwrite(x) : norm.forward(x);
+    const out = norm.forward(x);
     this.data?.dispose();
     this.data = out.alias();
     return out;
@@ -136,13 +128,6 @@ export class BatchNormND extends Adapter<NNBatchNorm> {
     super.dispose();
     this.data?.dispose();
     this.grad?.dispose();
-  }
-
-  #overwrite(x: Tensor): Tensor {
-    const { maps, mean, var: variance, epsilon: eps } = this;
-    const { weight, bias } = this.norm;
-    checkChannels(this.constructor.name, x.shape, 1, maps);
-    return batchNormEvalInPlace({ x, weight, bias }, { mean, variance }, { axis: 1, eps });
   }
 
   /** Scale 1 and bias 0: constants, outside the state. */

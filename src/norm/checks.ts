@@ -1,6 +1,6 @@
 import { ShapeError } from "../base/errors.js";
 import { formatShape, normalizeAxis, type Shape, sameShape } from "../base/shape.js";
-import { type NormCase, statisticSize } from "./views.js";
+import { divisors, type NormCase, statisticSize } from "./views.js";
 
 /** Rank of the input: BatchNorm1d takes 2 or 3, and so on. */
 export function checkRank(layer: string, shape: Shape, ranks: readonly number[], layouts: string): void {
@@ -39,6 +39,7 @@ export function checkGroups(layer: string, groups: number, channels: number): vo
   throw new ShapeError({
     rule: `${layer}: the number of groups must divide the number of channels`,
     got: `${groups} groups for ${channels} channels`,
+    fix: `These divide ${channels}: ${divisors(channels).join(", ")}`,
   });
 }
 

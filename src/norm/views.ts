@@ -134,6 +134,6 @@ function channelAxisBehindBatch(shape: Shape, axis: number): number {
   return a;
 }
 
-function divisors(n: number): number[] {
+export function divisors(n: number): number[] {
   return Array.from({ length: n }, (_, i) => i + 1).filter((d) => n % d === 0);
 }

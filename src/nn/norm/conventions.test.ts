@@ -153,6 +153,37 @@ test("parameter gradients are sums over the batch, or means; the gradient to the
   }
 });
 
+describe("in place", () => {
+  const input = normal([2, 3, 4]).cast("float32");
+
+  test("evaluation writes over its input, with the output and the gradients of the plain layer", () => {
+    const [plain, inplace] = [new BatchNorm1d(3), new BatchNorm1d(3, { inplace: true })];
+    plain.forward(normal([5, 3, 4]).cast("float32"));
+    for (const p of plain.parameters()) p.assign(normal(p.shape));
+    inplace.loadStateDict(plain.stateDict());
+    const [x, dy] = [input.mul(1), normal([2, 3, 4]).cast("float32")];
+    const want = plain.eval().forward(input);
+    const y = inplace.eval().forward(x);
+    expect(values(y)).toEqual(values(want));
+    expect(values(x)).toEqual(values(want));
+    expect(relativeError(values(inplace.backward(dy)), values(plain.backward(dy)))).toBeLessThanOrEqual(2.5e-7);
+    // xhat is worked out from the output, which costs some bits where the bias is the larger part of it.
+    expect(relativeError(values(inplace.weight!.grad), values(plain.weight!.grad))).toBeLessThanOrEqual(2e-6);
+    expect(relativeError(values(inplace.bias!.grad), values(plain.bias!.grad))).toBeLessThanOrEqual(2.5e-7);
+  });
+
+  test("not in training, not without running statistics, not with an activation", () => {
+    const kept = values(input);
+    expect(() => new BatchNorm1d(3, { inplace: true }).forward(input)).toThrow(
+      /inplace writes over its input.*eval\(\)/,
+    );
+    expect(values(input)).toEqual(kept);
+    expect(() => new BatchNorm1d(3, { inplace: true, trackRunningStats: false })).toThrow(OptionError);
+    expect(() => new BatchNorm1d(3, { inplace: true, activation: "relu" })).toThrow(/got activation "relu"/);
+    expect(() => new BatchNorm1d(3, { inplace: 1 as never })).toThrow(/inplace must be true or false/);
+  });
+});
+
 test("an unknown convention names those there are", () => {
   const make = (o: object) => new BatchNorm2d(4, o);
   expect(() => make({ normalizingVariance: "unbaised" })).toThrow(
