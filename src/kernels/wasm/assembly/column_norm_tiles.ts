@@ -3,7 +3,8 @@ import {
   mergeGroups, mergeSums, writeCentres, writeConstants, writeGradConstants, GradConstants,
 } from "./lib_column_merge";
 import { Sheet, entryBytes, partAddress } from "./lib_column_sheet";
-import { tileActivate, tileApply, tileDz, tileGrad, tileMoments, tileSums, tileSumsThrough } from "./lib_column_tiles";
+import { tileApply, tileGrad, tileMoments, tileSums } from "./lib_column_tiles";
+import { tileActivate, tileDz, tileSumsThrough } from "./lib_column_tiles_activated";
 
 /** Where a unit lies: unit = batch entry x block of rows x block of columns. */
 @unmanaged class Tile { entry: usize; block: usize; column: usize; width: usize; at: usize; rows: usize; last: usize; }

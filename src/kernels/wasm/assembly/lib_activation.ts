@@ -2,6 +2,9 @@
 import { map, map2 } from "./lib_lanes";
 import { exp, scaledErfc, select, sigmoid, splat, tanh } from "./lib_math";
 
+/** The code of the rectifier, which is cheap enough to be taken in the step before it. */
+export const RELU: i32 = 0;
+
 /** y = f(x) over `bytes` bytes; y may be x. The codes are those of src/kernels/wasm/activation.ts. */
 export function activate(op: i32, x: usize, y: usize, bytes: usize, slope: f32): void {
   const alpha = splat(slope);
@@ -31,11 +34,14 @@ export function activateGrad(op: i32, x: usize, dy: usize, dx: usize, bytes: usi
 }
 
 /** pmax returns its first argument when that is NaN. */
-@unmanaged class Relu { @inline v(x: v128, alpha: v128): v128 { return f32x4.pmax(x, splat(0)); } }
+// @ts-ignore: decorator
+@inline export function rectify(x: v128): v128 { return f32x4.pmax(x, splat(0)); }
 /** By bits, so that an infinite dy where x <= 0 gives 0; a NaN in x lets dy pass, as in torch. */
-@unmanaged class ReluGrad {
-  @inline v(x: v128, dy: v128, alpha: v128): v128 { return v128.andnot(dy, f32x4.le(x, splat(0))); }
-}
+// @ts-ignore: decorator
+@inline export function rectifyGrad(x: v128, dy: v128): v128 { return v128.andnot(dy, f32x4.le(x, splat(0))); }
+
+@unmanaged class Relu { @inline v(x: v128, alpha: v128): v128 { return rectify(x); } }
+@unmanaged class ReluGrad { @inline v(x: v128, dy: v128, alpha: v128): v128 { return rectifyGrad(x, dy); } }
 
 @unmanaged class LeakyRelu {
   @inline v(x: v128, alpha: v128): v128 { return select(f32x4.gt(x, splat(0)), x, f32x4.mul(x, alpha)); }

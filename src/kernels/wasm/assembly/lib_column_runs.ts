@@ -1,22 +1,55 @@
 // Runs: contiguous floats of one channel.
-import { activate, activateGrad } from "./lib_activation";
+import { RELU, activate, activateGrad, rectify, rectifyGrad } from "./lib_activation";
 import { gradOf } from "./lib_column_tiles";
 import { sumLanes, tree8, widen } from "./lib_moments";
 
 /** y = (x - centre) * scale + offset over `n` floats. */
 export function runApply(x: usize, y: usize, n: usize, centre: f32, scale: f32, offset: f32): void {
+  applyRun(x, y, n, centre, scale, offset, false);
+}
+
+/** The same, and what is negative becomes 0. */
+function runRelu(x: usize, y: usize, n: usize, centre: f32, scale: f32, offset: f32): void {
+  applyRun(x, y, n, centre, scale, offset, true);
+}
+
+@inline function finish(v: v128, relu: bool): v128 { return relu ? rectify(v) : v; }
+
+@inline function applyRun(x: usize, y: usize, n: usize, centre: f32, scale: f32, offset: f32, relu: bool): void {
   const c = f32x4.splat(centre), k = f32x4.splat(scale), o = f32x4.splat(offset);
   const end = x + (n << 2), whole = x + ((n & ~15) << 2), vectors = x + ((n & ~3) << 2);
   for (; x < whole; x += 64, y += 64) {
     const v0 = f32x4.mul(f32x4.sub(v128.load(x), c), k), v1 = f32x4.mul(f32x4.sub(v128.load(x, 16), c), k);
     const v2 = f32x4.mul(f32x4.sub(v128.load(x, 32), c), k), v3 = f32x4.mul(f32x4.sub(v128.load(x, 48), c), k);
-    v128.store(y, f32x4.add(v0, o));
-    v128.store(y, f32x4.add(v1, o), 16);
-    v128.store(y, f32x4.add(v2, o), 32);
-    v128.store(y, f32x4.add(v3, o), 48);
+    v128.store(y, finish(f32x4.add(v0, o), relu));
+    v128.store(y, finish(f32x4.add(v1, o), relu), 16);
+    v128.store(y, finish(f32x4.add(v2, o), relu), 32);
+    v128.store(y, finish(f32x4.add(v3, o), relu), 48);
   }
-  for (; x < vectors; x += 16, y += 16) v128.store(y, f32x4.add(f32x4.mul(f32x4.sub(v128.load(x), c), k), o));
-  for (; x < end; x += 4, y += 4) store<f32>(y, (load<f32>(x) - centre) * scale + offset);
+  for (; x < vectors; x += 16, y += 16) {
+    v128.store(y, finish(f32x4.add(f32x4.mul(f32x4.sub(v128.load(x), c), k), o), relu));
+  }
+  for (; x < end; x += 4, y += 4) {
+    const v = (load<f32>(x) - centre) * scale + offset;
+    store<f32>(y, relu && v < 0 ? 0 : v);
+  }
+}
+
+/** dz = dy where (x - centre) * scale + offset > 0, else 0. */
+function runReluDz(x: usize, dy: usize, dz: usize, n: usize, centre: f32, scale: f32, offset: f32): void {
+  const c = f32x4.splat(centre), k = f32x4.splat(scale), o = f32x4.splat(offset);
+  const end = x + (n << 2), whole = x + ((n & ~7) << 2), vectors = x + ((n & ~3) << 2);
+  for (; x < whole; x += 32, dy += 32, dz += 32) {
+    const v0 = f32x4.mul(f32x4.sub(v128.load(x), c), k), v1 = f32x4.mul(f32x4.sub(v128.load(x, 16), c), k);
+    v128.store(dz, rectifyGrad(f32x4.add(v0, o), v128.load(dy)));
+    v128.store(dz, rectifyGrad(f32x4.add(v1, o), v128.load(dy, 16)), 16);
+  }
+  for (; x < vectors; x += 16, dy += 16, dz += 16) {
+    v128.store(dz, rectifyGrad(f32x4.add(f32x4.mul(f32x4.sub(v128.load(x), c), k), o), v128.load(dy)));
+  }
+  for (; x < end; x += 4, dy += 4, dz += 4) {
+    store<f32>(dz, (load<f32>(x) - centre) * scale + offset <= 0 ? 0 : load<f32>(dy));
+  }
 }
 
 /** Floats that go through an activation while they lie in the first-level cache; whole blocks of runSums. */
@@ -26,6 +59,10 @@ const PIECE: usize = 2048;
 export function runActivate(
   x: usize, y: usize, n: usize, centre: f32, scale: f32, offset: f32, op: i32, alpha: f32,
 ): void {
+  if (op == RELU) {
+    runRelu(x, y, n, centre, scale, offset);
+    return;
+  }
   for (const end = x + (n << 2); x < end; x += PIECE << 2, y += PIECE << 2) {
     const m = min(PIECE, (end - x) >> 2);
     runApply(x, y, m, centre, scale, offset);
@@ -70,8 +107,12 @@ export function runSumsThrough(
 ): void {
   for (const end = x + (n << 2); x < end; x += PIECE << 2, dy += PIECE << 2, dz += PIECE << 2) {
     const m = min(PIECE, (end - x) >> 2);
-    runApply(x, dz, m, centre, scale, offset);
-    activateGrad(op, dz, dy, dz, m << 2, alpha);
+    if (op == RELU) {
+      runReluDz(x, dy, dz, m, centre, scale, offset);
+    } else {
+      runApply(x, dz, m, centre, scale, offset);
+      activateGrad(op, dz, dy, dz, m << 2, alpha);
+    }
     runSums(x, dz, m, centre, out);
   }
 }

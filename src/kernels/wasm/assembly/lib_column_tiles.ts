@@ -1,5 +1,5 @@
 // Tiles: rows x columns of float32 with neighbouring columns in neighbouring SIMD lanes, each column on its own.
-import { activate, activateGrad } from "./lib_activation";
+import { rectify } from "./lib_activation";
 import { CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE } from "./lib_column_sheet";
 import { tree8 } from "./lib_moments";
 
@@ -9,7 +9,7 @@ import { tree8 } from "./lib_moments";
  */
 const STRIP: usize = 64;
 /** Columns up to which two rows are gone through together. */
-const NARROW: usize = 256;
+export const NARROW: usize = 256;
 /** Below this mean square, squares come near the subnormal range of float32 and lose digits. */
 const TINY: f64 = 1e-30;
 
@@ -178,73 +178,37 @@ export function tileApply(
 ): void {
   if (width <= NARROW) {
     for (const two = stride << 1; rows >= 2; rows -= 2, x += two, y += two) {
-      applyRows(x, y, width, stride, table, plane, true);
+      applyRows(x, y, width, stride, table, plane, true, false);
     }
   }
-  for (; rows > 0; rows--, x += stride, y += stride) applyRows(x, y, width, 0, table, plane, false);
+  for (; rows > 0; rows--, x += stride, y += stride) applyRows(x, y, width, 0, table, plane, false, false);
 }
 
-@inline function applyRows(
-  x: usize, y: usize, width: usize, next: usize, table: usize, plane: usize, pair: bool,
+@inline function finish(v: v128, relu: bool): v128 { return relu ? rectify(v) : v; }
+
+/** One row, or a `pair` of them `next` bytes apart; with `relu` what is negative becomes 0. */
+@inline export function applyRows(
+  x: usize, y: usize, width: usize, next: usize, table: usize, plane: usize, pair: bool, relu: bool,
 ): void {
   const vectors = (width & ~3) << 2, end = width << 2;
   const centre = table + CENTRE * plane, scale = table + SCALE * plane, offset = table + OFFSET * plane;
   let j: usize = 0;
   for (; j < vectors; j += 16) {
     const c = v128.load(centre + j), k = v128.load(scale + j), o = v128.load(offset + j);
-    const v0 = f32x4.add(f32x4.mul(f32x4.sub(v128.load(x + j), c), k), o);
-    if (pair) v128.store(y + j + next, f32x4.add(f32x4.mul(f32x4.sub(v128.load(x + j + next), c), k), o));
+    const v0 = finish(f32x4.add(f32x4.mul(f32x4.sub(v128.load(x + j), c), k), o), relu);
+    if (pair) {
+      v128.store(y + j + next, finish(f32x4.add(f32x4.mul(f32x4.sub(v128.load(x + j + next), c), k), o), relu));
+    }
     v128.store(y + j, v0);
   }
   for (; j < end; j += 4) {
     const c = load<f32>(centre + j), k = load<f32>(scale + j), o = load<f32>(offset + j);
-    store<f32>(y + j, (load<f32>(x + j) - c) * k + o);
-    if (pair) store<f32>(y + j + next, (load<f32>(x + j + next) - c) * k + o);
-  }
-}
-
-/** Floats that go through an activation at a time, if their rows are not longer: they lie in the first-level cache. */
-const PIECE: usize = 4096;
-
-/** Rows in a piece; eight at least, as tileSums takes them. */
-@inline function rowsAtATime(width: usize): usize { return max<usize>(8, (PIECE / width) & ~7); }
-
-/** y = f((x - CENTRE) * SCALE + OFFSET). */
-export function tileActivate(
-  x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, op: i32, alpha: f32,
-): void {
-  const step = rowsAtATime(width), bytes = width << 2;
-  for (let left = rows; left > 0; ) {
-    const n = min(step, left);
-    tileApply(x, y, n, width, stride, table, plane);
-    for (let r: usize = 0; r < n; r++, x += stride, y += stride) activate(op, y, y, bytes, alpha);
-    left -= n;
-  }
-}
-
-/** dz = dy * f'((x - CENTRE) * SCALE + OFFSET). */
-export function tileDz(
-  x: usize, dy: usize, dz: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, op: i32,
-  alpha: f32,
-): void {
-  tileApply(x, dz, rows, width, stride, table, plane);
-  for (; rows > 0; rows--, dy += stride, dz += stride) activateGrad(op, dz, dy, dz, width << 2, alpha);
-}
-
-/** dz, and the sums with dz in the place of dy. */
-export function tileSumsThrough(
-  x: usize, dy: usize, dz: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, op: i32,
-  alpha: f32, sumDy: usize, sumDyX: usize,
-): void {
-  const step = rowsAtATime(width);
-  memory.fill(sumDy, 0, width << 3);
-  memory.fill(sumDyX, 0, width << 3);
-  while (rows > 0) {
-    const n = min(step, rows), bytes = n * stride;
-    tileDz(x, dy, dz, n, width, stride, table, plane, op, alpha);
-    addSums(x, dz, n, width, stride, table + CENTRE * plane, sumDy, sumDyX);
-    x += bytes; dy += bytes; dz += bytes;
-    rows -= n;
+    const v = (load<f32>(x + j) - c) * k + o;
+    store<f32>(y + j, relu && v < 0 ? 0 : v);
+    if (pair) {
+      const w = (load<f32>(x + j + next) - c) * k + o;
+      store<f32>(y + j + next, relu && w < 0 ? 0 : w);
+    }
   }
 }
 
@@ -260,7 +224,8 @@ export function tileSums(
   addSums(x, dy, rows, width, stride, centre, sumDy, sumDyX);
 }
 
-@inline function addSums(
+/** tileSums without the clearing. */
+@inline export function addSums(
   x: usize, dy: usize, rows: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize,
 ): void {
   for (; rows >= 8; rows -= 8, x += stride << 3, dy += stride << 3) {
