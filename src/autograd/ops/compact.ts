@@ -55,7 +55,7 @@ export const putValid: Op<{ values: Tensor; base: Tensor | null }, CompactPlan, 
   forward({ values, base }, plan) {
     const out = Tensor.empty(plan.shape, values.dtype);
     if (base) kernels.cast(base.storage, out.storage);
-    else kernels.fill(out.storage, 0);
+    else if (plan.size < out.size) kernels.fill(out.storage, 0);
     copyRuns(plan, out.storage.view, values.storage.view, true);
     return { out };
   },

@@ -24,20 +24,26 @@ function flatten(mask: NestedMask): { shape: Shape; entries: unknown[] } | null 
 export function readMask(layer: string, mask: Mask, x: Shape, axis: number): Uint8Array {
   const a = normalizeAxis(axis, x.length, "The channel axis");
   const positions = x.filter((_, i) => i !== a);
-  const flat = mask instanceof Tensor ? { shape: mask.shape, entries: mask.storage.view } : flatten(mask);
+  const flat: { shape: Shape; entries: ArrayLike<unknown> } | null =
+    mask instanceof Tensor ? { shape: mask.shape, entries: mask.storage.view } : flatten(mask);
   if (!flat || !sameShape(flat.shape, positions)) {
     throw new ShapeError({
       rule: `${layer} takes a mask ${formatShape(positions)} for an input ${formatShape(x)}: its axes but the channels`,
       got: flat ? formatShape(flat.shape) : "rows of different lengths",
     });
   }
-  return Uint8Array.from(flat.entries as ArrayLike<unknown>, (v) => {
-    if (v === 1 || v === true) return 1;
-    if (v === 0 || v === false) return 0;
-    throw new DTypeError({
-      rule: `${layer} takes a mask of 0 and 1, or of false and true`,
-      got: String(v),
-      fix: "Compare first: mask.greater(0)",
-    });
-  });
+  const { entries } = flat;
+  const valid = new Uint8Array(entries.length);
+  for (let i = 0; i < valid.length; i++) {
+    const v = entries[i];
+    if (v === 1 || v === true) valid[i] = 1;
+    else if (v !== 0 && v !== false) {
+      throw new DTypeError({
+        rule: `${layer} takes a mask of 0 and 1, or of false and true`,
+        got: String(v),
+        fix: "Compare first: mask.greater(0)",
+      });
+    }
+  }
+  return valid;
 }

@@ -1,4 +1,5 @@
-import { concat, ones, type Tensor, zeros } from "../../autograd/index.js";
+import { ones, type Tensor, zeros } from "../../autograd/index.js";
+import { bucketNorm } from "../../autograd/ops/bucket_norm.js";
 import { putValid, takeValid } from "../../autograd/ops/compact.js";
 import { groupNorm } from "../../autograd/ops/group_norm.js";
 import { ShapeError } from "../../base/errors.js";
@@ -68,13 +69,8 @@ abstract class MaskedGroupBase extends Module {
     if (mask === undefined || mask === null) return groupNorm({ x, weight, bias }, { groups, axis, eps });
     const { plan, buckets } = compactSamples(readMask(layer, mask, x.shape, axis), x.shape, axis);
     const valid = takeValid({ x }, plan);
-    const parts = buckets.map(({ count, samples, start }) => {
-      const size = samples * count * channels;
-      const own = size === plan.size ? valid : valid.narrow(0, start, size);
-      const shaped = own.reshape(plan.last ? [samples, count, channels] : [samples, channels, count]);
-      return groupNorm({ x: shaped, weight, bias }, { groups, axis: plan.last ? 2 : 1, eps }).reshape([size]);
-    });
-    const values = parts.length === 0 ? valid : parts.length === 1 ? parts[0]! : concat(parts);
+    const options = { buckets, channels, groups, last: plan.last, eps };
+    const values = buckets.length === 0 ? valid : bucketNorm({ x: valid, weight, bias }, options);
     return putValid({ values, base: padded === "keep" ? x : null }, plan);
   }
 }

@@ -3,6 +3,7 @@ import { relativeError } from "../../../tests/conformance/harness.js";
 import { normContract } from "../../../tests/conformance/norm_contract.js";
 import { checkOps, normal } from "../../../tests/conformance/op_harness.js";
 import { concat, stack, type Tensor, tensor } from "../../autograd/index.js";
+import { bucketNorm } from "../../autograd/ops/bucket_norm.js";
 import { putValid, takeValid } from "../../autograd/ops/compact.js";
 import type { DType } from "../../base/dtype.js";
 import { DTypeError, OptionError, ShapeError } from "../../base/errors.js";
@@ -310,6 +311,26 @@ describe("no valid step", () => {
     expect(() => new MaskedInstanceNorm(2, { axis: 0 }).forward(normal([2, 3]).cast("float32"))).toThrow(ShapeError);
   });
 });
+
+checkOps(
+  "group normalization of samples of several lengths",
+  [
+    { shape: [4, 6, 5], axis: 1, groups: 2 },
+    { shape: [4, 5, 6], axis: -1, groups: 3 },
+  ].map(({ shape, axis, groups }) => {
+    const valid = Uint8Array.from(values(maskOf("lengths", shape, axis)));
+    const { plan, buckets } = compactSamples(valid, shape, axis);
+    return {
+      name: `[${shape}], axis ${axis}, ${buckets.length} lengths`,
+      inputs: [normal([plan.size], 1), normal([CHANNELS]), normal([CHANNELS])],
+      apply: (x?: Tensor, weight?: Tensor, bias?: Tensor) =>
+        bucketNorm(
+          { x: x!, weight: weight!, bias: bias! },
+          { buckets, channels: CHANNELS, groups, last: plan.last, eps: 1e-3 },
+        ),
+    };
+  }),
+);
 
 checkOps(
   "compact values",
