@@ -38,13 +38,11 @@ checkOps("scale_norm", [
     name: "some vectors below eps",
     inputs: [normal([9, 7]), positive([1])],
     apply: (x, scale) => unitRows({ x: x!, scale: scale! }, { size: 7, eps: 2.5 }),
-    twice: false,
   },
   {
     name: "[4, 3, 7]",
     inputs: [normal([4, 3, 7]), positive([1])],
     apply: (x, scale) => unitRows({ x: x!, scale: scale! }, { size: 7, eps: 1e-5 }),
-    twice: false,
   },
 ]);
 

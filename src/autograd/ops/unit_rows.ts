@@ -1,8 +1,10 @@
 import { kernels } from "../../kernels/dispatch.js";
 import type { RowView } from "../../norm/views.js";
 import { full, zeros } from "../create.js";
+import { isRecording } from "../graph.js";
 import { defineOp } from "../op.js";
 import { Tensor } from "../tensor.js";
+import { where } from "./elementwise.js";
 import { checkInputs } from "./fused_norm.js";
 
 type Inputs = { x: Tensor; scale: Tensor | null };
@@ -56,6 +58,8 @@ export const unitRows = defineOp<Inputs, UnitRowsOptions, Saved>({
     return { out, saved: { x, scale, weight, squares } };
   },
   backward(dy, { x, scale, weight, squares }, { size, eps }, needs) {
+    // Under createGraph the formula in differentiable ops, so that it can be differentiated again.
+    if (isRecording()) return recordedGradients(dy, x, scale, size, eps);
     const view = viewOf(x, size);
     const dx = needs.x ? Tensor.empty(x.shape, x.dtype) : null;
     const dWeight = needs.scale ? zeros([1], { dtype: x.dtype }) : null;
@@ -75,4 +79,23 @@ export const unitRows = defineOp<Inputs, UnitRowsOptions, Saved>({
     }
     return { x: () => dx!, scale: () => full(scale!.shape, dScale, { dtype: x.dtype }) };
   },
+  twiceDifferentiable: true,
 });
+
+function recordedGradients(dy: Tensor, x: Tensor, scale: Tensor | null, size: number, eps: number) {
+  const [rows, g] = [x.reshape([-1, size]), dy.reshape([-1, size])];
+  const squares = rows.square().sum([1], { keepDim: true });
+  // The root has no slope at 0: it is taken of 1 there, and eps stands for it.
+  const short = squares.lessEqual(eps * eps).detach();
+  const length = where(short, 1, squares).sqrt();
+  const divisor = where(short, eps > 0 ? eps : Number.POSITIVE_INFINITY, length);
+  const unit = rows.div(divisor);
+  const along = g.mul(unit).sum([1], { keepDim: true });
+  return {
+    x: () => {
+      const across = g.sub(where(short, 0, along).mul(unit)).div(divisor);
+      return (scale ? across.mul(scale) : across).reshape(x.shape);
+    },
+    scale: () => along.sum().reshape(scale!.shape),
+  };
+}
