@@ -31,7 +31,7 @@ describe.each(pages)("docs/norms/%s", (page) => {
     const listed = code.split("// Prints:\n")[1];
     const said = listed
       ? [...listed.matchAll(/^\/\/ (.*)$/gm)].map((match) => match[1])
-      : [...code.matchAll(/console\.log\(.*\); \/\/ -> (.*)/g)].map((match) => match[1]);
+      : [...code.matchAll(/\); \/\/ -> (.*)/g)].map((match) => match[1]);
     const needed = [...code.matchAll(/from "(evenkeel[^"]*)"/g)].map((match) => match[1]!);
     const loaded = new Map<string, unknown>();
     for (const name of needed) loaded.set(name, await modules[name]!());

@@ -8,6 +8,7 @@ import { heap } from "../../src/memory/heap.js";
 import { scope } from "../../src/memory/scope.js";
 import { checkpoint } from "../../src/nn/checkpoint.js";
 import type { Module } from "../../src/nn/module.js";
+import { noStatsUpdate } from "../../src/nn/norm/index.js";
 
 /** What a normalization layer says about itself, so that one set of tests can hold it to that. */
 export interface NormKind {
@@ -30,6 +31,8 @@ export interface NormKind {
   readonly constant: "bias" | "finite";
   /** The axes that a NaN in the input spreads along, or whether one at index a reaches the output at index b. */
   readonly spreads: readonly number[] | ((a: readonly number[], b: readonly number[]) => boolean);
+  /** Why backward is not the derivative of a training forward, where it is not; then evaluation is checked alone. */
+  readonly inexact?: string;
   /** Whether an output follows from the input and the parameters alone, so that training and evaluation agree. */
   readonly sameInEval: boolean;
 }
@@ -172,6 +175,34 @@ export function normContract(kind: NormKind): void {
       for (const [i, v] of values(y).entries()) {
         if (i === place) expect(v).toBeNaN();
         else if (!reaches(at, indexOf(i, shape))) expect(v, `at ${indexOf(i, shape)}`).toSatisfy(Number.isFinite);
+      }
+    });
+
+    test("gradients to the input and the parameters, against central differences in float64", () => {
+      for (const training of kind.inexact ? [false] : [true, false]) {
+        const layer = stir(make({ dtype: "float64" }));
+        const behind = extra("float64", shape);
+        // What a first batch decides is decided; what a batch moves is held still.
+        layer.forward(x("float64"), ...behind);
+        layer.train(training).zeroGrad();
+        const forward = (input: Tensor) => noStatsUpdate(() => layer.forward(input, ...behind));
+        const [input, dy] = [x("float64"), x("float64")];
+        forward(input);
+        const places = [input, ...layer.parameters()];
+        const slopes = [layer.backward(dy), ...layer.parameters().map((p) => p.grad)];
+        for (let trial = 0; trial < 3; trial++) {
+          const directions = places.map((t) => normal(t.shape, "float64"));
+          const starts = places.map((t) => t.detach().mul(1));
+          const at = (h: number) =>
+            noGrad(() => {
+              for (const [i, t] of places.entries()) t.assign(starts[i]!.add(directions[i]!.mul(h)));
+              return forward(input).mul(dy).sum().item();
+            });
+          const numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+          at(0);
+          const analytic = slopes.reduce((sum, g, i) => sum + (g ? g.mul(directions[i]!).sum().item() : 0), 0);
+          expect(Math.abs(analytic - numeric) / Math.max(1, Math.abs(numeric))).toBeLessThanOrEqual(1e-6);
+        }
       }
     });
 

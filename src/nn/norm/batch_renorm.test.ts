@@ -21,6 +21,7 @@ normContract({
   lone: { shape: [1, 4, 1], works: false },
   constant: "finite",
   spreads: [0, 2],
+  inexact: "r and d count as constants in backward, as in the paper",
   sameInEval: false,
 });
 
