@@ -33,8 +33,13 @@ export abstract class BatchNormBase extends RunningNorm {
       return this.normalize(x, axis);
     }
     checkFeatures(layer, x.shape, this.featureShape);
-    if (this.training || !this.running) checkBatchStatistics(layer, x.shape, batchView([x.shape[0]!, numFeatures]));
+    if (this.training || !this.running) this.checkFeatureBatch(x.shape);
     return this.normalize(x.reshape([-1, numFeatures]), 1).reshape(x.shape);
+  }
+
+  /** Whether a per-feature batch has what statistics need, said of the input's own shape. */
+  protected checkFeatureBatch(shape: Shape): void {
+    checkBatchStatistics(this.layer, shape, batchView([shape[0]!, this.numFeatures]));
   }
 
   /** Batch statistics in training or without running ones; running statistics in evaluation. Channels lie on `axis`. */

@@ -31,6 +31,11 @@ export class SyncBatchNorm extends BatchNormBase {
     }
   }
 
+  /** With other ranks, what this one has is not all: they decide together, and none throws alone. */
+  protected override checkFeatureBatch(shape: Shape): void {
+    if (this.communicator.size === 1) super.checkFeatureBatch(shape);
+  }
+
   protected override normalize(x: Tensor, axis: number): Tensor {
     const { eps, running, communicator } = this;
     if (communicator.size === 1 || (running && !this.training)) return super.normalize(x, axis);
