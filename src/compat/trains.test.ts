@@ -43,7 +43,8 @@ const networks: Record<string, () => [Module, Module]> = {
     connected(new npdl.BatchNormal(), [null, 32]),
   ],
   puzzlelib: () => [new puzzlelib.BatchNorm2D(8), new puzzlelib.BatchNorm(32)],
-  keras: () => [new keras.GroupNormalization({ groups: 2, axis: 1 }), new keras.BatchNormalization()],
+  // 0.99, the default of both, keeps half of the first statistics over the few steps there are.
+  keras: () => [new keras.GroupNormalization({ groups: 2, axis: 1 }), new keras.BatchNormalization({ momentum: 0.9 })],
   flax: () => [new flax.BatchNorm({ axis: 1, momentum: 0.9 }), new flax.LayerNorm()],
 };
 
