@@ -28,6 +28,7 @@ export {
   EvenkeelError,
   FileError,
   FormatError,
+  NonFiniteError,
   OptionError,
   OutOfMemoryError,
   ShapeError,

@@ -66,7 +66,9 @@ describe("Trainer", () => {
     const look = { onStep: () => void alive.push(heap.stats.liveBytes) };
     await new Trainer({ ...p, ...quiet, epochs: 5, callbacks: [look] }).fit();
     // From the second step on the optimizer's state is there; the smaller last batch leaves nothing behind either.
-    expect(new Set(alive.slice(1)).size).toBe(1);
+    // Garbage of earlier tests may be collected meanwhile, so less is possible, but never more.
+    const risen = alive.filter((bytes, i) => i > 1 && bytes > alive[i - 1]!);
+    expect(risen).toEqual([]);
   });
 
   it("lets timers run while it trains", async () => {
