@@ -1,11 +1,11 @@
-import { full, type Tensor, zeros } from "../../autograd/index.js";
+import type { Tensor } from "../../autograd/index.js";
 import { addNorm } from "../../autograd/ops/add_norm.js";
-import { checkBoolean, checkNonNegative, checkNumber, readOptions } from "../../base/options.js";
+import { checkNonNegative, checkNumber, readOptions } from "../../base/options.js";
 import type { Shape } from "../../base/shape.js";
 import { checkNormalizedShape } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
-import { Module, Parameter } from "../module.js";
-import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { LayerNormBase, type LayerNormOptions } from "./layer_norm.js";
+import { RMSNormBase, type RMSNormOptions } from "./rms_norm.js";
 
 /** What a residual block goes on with: y, the norm of the sum, and the sum, which the next block adds to. */
 export interface AddNormResult {
@@ -13,49 +13,20 @@ export interface AddNormResult {
   readonly sum: Tensor;
 }
 
-export interface AddLayerNormOptions extends PlacementOptions {
-  readonly eps?: number;
-  readonly elementwiseAffine?: boolean;
-  /** False leaves the bias out and keeps the weight. */
-  readonly bias?: boolean;
-}
-
-export interface AddRMSNormOptions extends PlacementOptions {
-  /** null (default): the machine epsilon of the input's type. */
-  readonly eps?: number | null;
-  readonly elementwiseAffine?: boolean;
-  /** What is added to the weight, which starts at 1 - weightOffset. Default 0. */
-  readonly weightOffset?: number;
+/** The layers' forward: y alone. */
+function withoutSum({ y, sum }: AddNormResult): Tensor {
+  sum.dispose();
+  return y;
 }
 
 /** Layer normalization of x + residual, in one pass over memory. */
-export class AddLayerNorm extends Module {
-  readonly normalizedShape: Shape;
-  weight: Parameter | null;
-  bias: Parameter | null;
-  eps: number;
-
-  constructor(normalizedShape: number | Shape, options?: AddLayerNormOptions) {
-    super();
-    this.normalizedShape = checkNormalizedShape("AddLayerNorm", normalizedShape);
-    const o = readOptions("AddLayerNorm", options, {
-      eps: family.AddLayerNorm.eps as number,
-      elementwiseAffine: family.AddLayerNorm.affine as boolean,
-      bias: true,
-      ...placementDefaults,
-    });
-    const { dtype } = readPlacement(o);
-    this.eps = checkNonNegative("AddLayerNorm: eps", o.eps);
-    const affine = checkBoolean("AddLayerNorm: elementwiseAffine", o.elementwiseAffine);
-    const withBias = checkBoolean("AddLayerNorm: bias", o.bias);
-    this.weight = affine ? new Parameter(full(this.normalizedShape, 1, { dtype })) : null;
-    this.bias = affine && withBias ? new Parameter(zeros(this.normalizedShape, { dtype })) : null;
+export class AddLayerNorm extends LayerNormBase {
+  constructor(normalizedShape: number | Shape, options?: LayerNormOptions) {
+    super("AddLayerNorm", normalizedShape, options);
   }
 
   override forward(x: Tensor, residual: Tensor): Tensor {
-    const { y, sum } = this.run(x, residual);
-    sum.dispose();
-    return y;
+    return withoutSum(this.run(x, residual));
   }
 
   /** [y, x + residual]. */
@@ -71,32 +42,13 @@ export class AddLayerNorm extends Module {
 }
 
 /** Root-mean-square normalization of x + residual, in one pass over memory. */
-export class AddRMSNorm extends Module {
-  readonly normalizedShape: Shape;
-  weight: Parameter | null;
-  eps: number | null;
-  readonly weightOffset: number;
-
-  constructor(normalizedShape: number | Shape, options?: AddRMSNormOptions) {
-    super();
-    this.normalizedShape = checkNormalizedShape("AddRMSNorm", normalizedShape);
-    const o = readOptions("AddRMSNorm", options, {
-      eps: family.AddRMSNorm.eps as number | null,
-      elementwiseAffine: family.AddRMSNorm.affine as boolean,
-      weightOffset: 0,
-      ...placementDefaults,
-    });
-    const { dtype } = readPlacement(o);
-    this.eps = o.eps === null ? null : checkNonNegative("AddRMSNorm: eps", o.eps);
-    this.weightOffset = checkNumber("AddRMSNorm: weightOffset", o.weightOffset, "a finite number", Number.isFinite);
-    const affine = checkBoolean("AddRMSNorm: elementwiseAffine", o.elementwiseAffine);
-    this.weight = affine ? new Parameter(full(this.normalizedShape, 1 - this.weightOffset, { dtype })) : null;
+export class AddRMSNorm extends RMSNormBase {
+  constructor(normalizedShape: number | Shape, options?: RMSNormOptions) {
+    super("AddRMSNorm", normalizedShape, options);
   }
 
   override forward(x: Tensor, residual: Tensor): Tensor {
-    const { y, sum } = this.run(x, residual);
-    sum.dispose();
-    return y;
+    return withoutSum(this.run(x, residual));
   }
 
   /** [y, x + residual]. */

@@ -1,13 +1,7 @@
 export { ActNorm, type ActNormOptions, type ActNormScale } from "./act_norm.js";
 export { AdaIN, type AdaINOptions } from "./ada_in.js";
 export { AdaLN, type AdaLNOptions, AdaLNZero, type Body } from "./ada_ln.js";
-export {
-  AddLayerNorm,
-  type AddLayerNormOptions,
-  type AddNormResult,
-  AddRMSNorm,
-  type AddRMSNormOptions,
-} from "./add_norm.js";
+export { AddLayerNorm, type AddNormResult, AddRMSNorm } from "./add_norm.js";
 export { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, type BatchNormOptions } from "./batch_norm.js";
 export { BatchRenorm, type BatchRenormOptions, type RenormLimit, renormSchedule } from "./batch_renorm.js";
 export {

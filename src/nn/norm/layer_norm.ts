@@ -9,38 +9,52 @@ import { Module, Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { type ActivationOption, activationDefault, readActivation } from "./norm_activation.js";
 
-export interface LayerNormOptions extends ActivationOption, PlacementOptions {
+export interface LayerNormOptions extends PlacementOptions {
   readonly eps?: number;
   readonly elementwiseAffine?: boolean;
   /** False leaves the bias out and keeps the weight. */
   readonly bias?: boolean;
 }
 
-/** Layer normalization over the last axes, whose lengths are `normalizedShape`. */
-export class LayerNorm extends Module {
+/** Weight, bias and eps of layer normalization, under the name of the layer that has them. */
+export abstract class LayerNormBase extends Module {
   readonly normalizedShape: Shape;
   weight: Parameter | null;
   bias: Parameter | null;
   eps: number;
-  private readonly activation: NormActivation | null;
 
-  constructor(normalizedShape: number | Shape, options?: LayerNormOptions) {
+  constructor(
+    layer: "LayerNorm" | "AddLayerNorm",
+    normalizedShape: number | Shape,
+    options?: LayerNormOptions,
+    /** Options that this layer has beside these, with their defaults; it reads them itself. */
+    own: object = {},
+  ) {
     super();
-    this.normalizedShape = checkNormalizedShape("LayerNorm", normalizedShape);
-    const o = readOptions("LayerNorm", options, {
-      eps: family.LayerNorm.eps as number,
-      elementwiseAffine: family.LayerNorm.affine as boolean,
+    this.normalizedShape = checkNormalizedShape(layer, normalizedShape);
+    const o = readOptions(layer, options, {
+      eps: family[layer].eps as number,
+      elementwiseAffine: family[layer].affine as boolean,
       bias: true,
-      ...activationDefault,
       ...placementDefaults,
+      ...own,
     });
     const { dtype } = readPlacement(o);
-    this.eps = checkNonNegative("LayerNorm: eps", o.eps);
-    this.activation = readActivation("LayerNorm", o.activation);
-    const affine = checkBoolean("LayerNorm: elementwiseAffine", o.elementwiseAffine);
-    const withBias = checkBoolean("LayerNorm: bias", o.bias);
+    this.eps = checkNonNegative(`${layer}: eps`, o.eps);
+    const affine = checkBoolean(`${layer}: elementwiseAffine`, o.elementwiseAffine);
+    const withBias = checkBoolean(`${layer}: bias`, o.bias);
     this.weight = affine ? new Parameter(ones(this.normalizedShape, { dtype })) : null;
     this.bias = affine && withBias ? new Parameter(zeros(this.normalizedShape, { dtype })) : null;
+  }
+}
+
+/** Layer normalization over the last axes, whose lengths are `normalizedShape`. */
+export class LayerNorm extends LayerNormBase {
+  private readonly activation: NormActivation | null;
+
+  constructor(normalizedShape: number | Shape, options?: LayerNormOptions & ActivationOption) {
+    super("LayerNorm", normalizedShape, options, activationDefault);
+    this.activation = readActivation("LayerNorm", options?.activation ?? null);
   }
 
   override forward(x: Tensor): Tensor {

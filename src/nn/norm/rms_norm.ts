@@ -9,7 +9,7 @@ import { Module, Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { type ActivationOption, activationDefault, readActivation } from "./norm_activation.js";
 
-export interface RMSNormOptions extends ActivationOption, PlacementOptions {
+export interface RMSNormOptions extends PlacementOptions {
   /** null (default): the machine epsilon of the input's type. */
   readonly eps?: number | null;
   readonly elementwiseAffine?: boolean;
@@ -20,30 +20,44 @@ export interface RMSNormOptions extends ActivationOption, PlacementOptions {
   readonly weightOffset?: number;
 }
 
-/** Root-mean-square normalization over the last axes, whose lengths are `normalizedShape`. Nothing is subtracted. */
-export class RMSNorm extends Module {
+/** Weight and eps of root-mean-square normalization, under the name of the layer that has them. */
+export abstract class RMSNormBase extends Module {
   readonly normalizedShape: Shape;
   weight: Parameter | null;
   eps: number | null;
   readonly weightOffset: number;
-  private readonly activation: NormActivation | null;
 
-  constructor(normalizedShape: number | Shape, options?: RMSNormOptions) {
+  constructor(
+    layer: "RMSNorm" | "AddRMSNorm",
+    normalizedShape: number | Shape,
+    options?: RMSNormOptions,
+    /** Options that this layer has beside these, with their defaults; it reads them itself. */
+    own: object = {},
+  ) {
     super();
-    this.normalizedShape = checkNormalizedShape("RMSNorm", normalizedShape);
-    const o = readOptions("RMSNorm", options, {
-      eps: family.RMSNorm.eps as number | null,
-      elementwiseAffine: family.RMSNorm.affine as boolean,
+    this.normalizedShape = checkNormalizedShape(layer, normalizedShape);
+    const o = readOptions(layer, options, {
+      eps: family[layer].eps as number | null,
+      elementwiseAffine: family[layer].affine as boolean,
       weightOffset: 0,
-      ...activationDefault,
       ...placementDefaults,
+      ...own,
     });
     const { dtype } = readPlacement(o);
-    this.eps = o.eps === null ? null : checkNonNegative("RMSNorm: eps", o.eps);
-    this.weightOffset = checkNumber("RMSNorm: weightOffset", o.weightOffset, "a finite number", Number.isFinite);
-    this.activation = readActivation("RMSNorm", o.activation);
-    const affine = checkBoolean("RMSNorm: elementwiseAffine", o.elementwiseAffine);
+    this.eps = o.eps === null ? null : checkNonNegative(`${layer}: eps`, o.eps);
+    this.weightOffset = checkNumber(`${layer}: weightOffset`, o.weightOffset, "a finite number", Number.isFinite);
+    const affine = checkBoolean(`${layer}: elementwiseAffine`, o.elementwiseAffine);
     this.weight = affine ? new Parameter(full(this.normalizedShape, 1 - this.weightOffset, { dtype })) : null;
+  }
+}
+
+/** Root-mean-square normalization over the last axes, whose lengths are `normalizedShape`. Nothing is subtracted. */
+export class RMSNorm extends RMSNormBase {
+  private readonly activation: NormActivation | null;
+
+  constructor(normalizedShape: number | Shape, options?: RMSNormOptions & ActivationOption) {
+    super("RMSNorm", normalizedShape, options, activationDefault);
+    this.activation = readActivation("RMSNorm", options?.activation ?? null);
   }
 
   override forward(x: Tensor): Tensor {
