@@ -4,6 +4,8 @@ import type { ColumnView } from "../../norm/views.js";
 const LONG_RUN = 256;
 /** Without sums runs pay earlier: a run needs three constants, a row of columns three for each. */
 const LONG_RUN_APPLY = 128;
+/** With few rows a column's sums are soon done, and what is paid for each column of a tile weighs more than a run's start. */
+const RUN_PER_ROW = 24;
 /** Elements of x that one unit works on where a channel or a batch entry is cut into blocks. */
 const BLOCK = 1 << 19;
 const SMALL_BLOCK = 1 << 13;
@@ -37,13 +39,13 @@ export interface ColumnPlan {
   readonly blockWidth: number;
 }
 
-export const planOf = (view: ColumnView): ColumnPlan => (view.inner >= LONG_RUN ? planRuns(view) : planTiles(view));
+export const planOf = (view: ColumnView): ColumnPlan => plan(view, LONG_RUN);
 
 /** For a pass with given statistics. */
-export const planApply = (view: ColumnView): ColumnPlan => ({
-  ...(view.inner >= LONG_RUN_APPLY ? planRuns(view) : planTiles(view)),
-  fused: false,
-});
+export const planApply = (view: ColumnView): ColumnPlan => ({ ...plan(view, LONG_RUN_APPLY), fused: false });
+
+const plan = (view: ColumnView, long: number): ColumnPlan =>
+  view.inner >= Math.min(long, RUN_PER_ROW * view.outer) ? planRuns(view) : planTiles(view);
 
 const clamp = (value: number, low: number, high: number): number => Math.max(low, Math.min(high, value));
 
