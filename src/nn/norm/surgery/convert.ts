@@ -55,7 +55,7 @@ function running(
       return new type(features as number & Shape, {
         ...pick(old, ["eps", "axis", "momentum", "runningStats", "parameterGradients"]),
         ...old.conventions,
-        ...(activates ? { activation: old.activation?.op } : {}),
+        ...(activates ? { activation: old.activation?.op, inplace: old.inplace } : {}),
         affine: old.weight !== null,
         affineShape: old.weight instanceof Tensor ? old.weight.shape : null,
         trackRunningStats: old.runningVar !== null,
