@@ -7,7 +7,7 @@ import { disown, own, scope } from "../memory/scope.js";
 /** A tensor that a module learns: owned by it, with requiresGrad set. */
 export class Parameter extends Tensor {
   /** Set by normalization layers on their affine parameters: weight decay leaves them alone. */
-  readonly noWeightDecay: boolean;
+  noWeightDecay: boolean;
 
   constructor(value: Tensor, options: { noWeightDecay?: boolean } = {}) {
     super(value.storage.retain(), value.shape);

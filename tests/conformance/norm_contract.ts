@@ -7,7 +7,7 @@ import { numberOfElements, type Shape } from "../../src/base/shape.js";
 import { heap } from "../../src/memory/heap.js";
 import { scope } from "../../src/memory/scope.js";
 import { checkpoint } from "../../src/nn/checkpoint.js";
-import type { Module } from "../../src/nn/module.js";
+import { type Module, Parameter } from "../../src/nn/module.js";
 import { noStatsUpdate } from "../../src/nn/norm/index.js";
 
 /** What a normalization layer says about itself, so that one set of tests can hold it to that. */
@@ -75,6 +75,11 @@ export function normContract(kind: NormKind): void {
       const input = x();
       const behind = extra("float32", shape);
       expect(values(second.eval().forward(input, ...behind))).toEqual(values(first.eval().forward(input, ...behind)));
+    });
+
+    test("weight decay leaves its own parameters alone", () => {
+      // Maps that a condition goes through are layers of their own, and decay.
+      for (const p of Object.values(make())) if (p instanceof Parameter) expect(p.noWeightDecay).toBe(true);
     });
 
     test("training and evaluation", () => {

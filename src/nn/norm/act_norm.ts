@@ -7,8 +7,9 @@ import { scope } from "../../memory/scope.js";
 import { checkBatchStatistics, checkChannels } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
 import { batchView } from "../../norm/views.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 import { checkAxis } from "./running_norm.js";
 import { runningStatsMove } from "./running_stats.js";
 
@@ -55,8 +56,8 @@ export class ActNorm extends Module {
     this.eps = checkNonNegative("ActNorm: eps", o.eps);
     this.axis = checkAxis("ActNorm", o.axis);
     const identity = this.scale === "exp" ? zeros : ones;
-    this.weight = new Parameter(identity([numFeatures], { dtype }));
-    this.bias = new Parameter(zeros([numFeatures], { dtype }));
+    this.weight = affineParameter(identity([numFeatures], { dtype }));
+    this.bias = affineParameter(zeros([numFeatures], { dtype }));
     this.registerBuffer("initialized", tensor(0, { dtype: "int32" }), { least: 0 });
   }
 

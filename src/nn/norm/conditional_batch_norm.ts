@@ -63,6 +63,8 @@ export class ConditionalBatchNorm extends Module {
     this.bn = new BatchNorm(numFeatures, { ...o, affine: false });
     this.axis = this.bn.axis;
     this.embed = ofClass ? new Embedding(conditionSize, 2 * numFeatures, { dtype }) : null;
+    // A table of gammas and betas, not the weight of a map.
+    if (this.embed) this.embed.weight.noWeightDecay = true;
     this.fc = ofClass ? null : new Linear(conditionSize, 2 * numFeatures, { dtype });
     this.resetParameters();
   }

@@ -4,8 +4,9 @@ import { checkBoolean, checkNumber, readOptions } from "../../base/options.js";
 import type { Shape } from "../../base/shape.js";
 import { checkNormalizedShape } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 
 export interface DyTOptions extends PlacementOptions {
   /** What alpha begins as. */
@@ -15,7 +16,6 @@ export interface DyTOptions extends PlacementOptions {
 }
 
 /** The mark keeps weights over several axes out of weight decay too. */
-const asParameter = (value: Tensor): Parameter => new Parameter(value, { noWeightDecay: true });
 
 /** weight * f(alpha x + shift) + bias: no statistics, in the place of normalization. */
 abstract class DynamicActivation extends Module {
@@ -31,9 +31,9 @@ abstract class DynamicActivation extends Module {
     const affine = checkBoolean(`${layer}: affine`, o.affine);
     const alpha = checkNumber(`${layer}: alphaInit`, o.alphaInit, "a finite number", Number.isFinite);
     const shape = this.normalizedShape;
-    this.alpha = asParameter(full([1], alpha, { dtype }));
-    this.weight = affine ? asParameter(ones(shape, { dtype })) : null;
-    this.bias = affine ? asParameter(zeros(shape, { dtype })) : null;
+    this.alpha = affineParameter(full([1], alpha, { dtype }));
+    this.weight = affine ? affineParameter(ones(shape, { dtype })) : null;
+    this.bias = affine ? affineParameter(zeros(shape, { dtype })) : null;
   }
 }
 
@@ -64,7 +64,7 @@ export class Derf extends DynamicActivation {
     const { shiftInit, ...o } = readOptions("Derf", options, { ...defaults, shiftInit: 0 });
     super("Derf", normalizedShape, o);
     checkNumber("Derf: shiftInit", shiftInit, "a finite number", Number.isFinite);
-    this.shift = asParameter(full([1], shiftInit, { dtype: this.alpha.dtype }));
+    this.shift = affineParameter(full([1], shiftInit, { dtype: this.alpha.dtype }));
   }
 
   override forward(x: Tensor): Tensor {

@@ -12,8 +12,9 @@ import { family } from "../../norm/family.js";
 import { besselFactor } from "../../norm/moments.js";
 import { checkMomentum, type Momentum, momentumWeight } from "../../norm/momentum.js";
 import { batchView } from "../../norm/views.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 import { checkAxis } from "./running_norm.js";
 import { isFiniteBatch, runningStatsMove } from "./running_stats.js";
 
@@ -45,9 +46,9 @@ abstract class EvoNorm extends Module {
     const { dtype } = readPlacement(o);
     this.eps = checkNonNegative(`${layer}: eps`, o.eps);
     this.axis = checkAxis(layer, o.axis);
-    this.weight = new Parameter(ones([numFeatures], { dtype }));
-    this.bias = new Parameter(zeros([numFeatures], { dtype }));
-    this.v = checkBoolean(`${layer}: nonlinear`, o.nonlinear) ? new Parameter(ones([numFeatures], { dtype })) : null;
+    this.weight = affineParameter(ones([numFeatures], { dtype }));
+    this.bias = affineParameter(zeros([numFeatures], { dtype }));
+    this.v = checkBoolean(`${layer}: nonlinear`, o.nonlinear) ? affineParameter(ones([numFeatures], { dtype })) : null;
   }
 
   override forward(x: Tensor): Tensor {

@@ -4,8 +4,9 @@ import { tlu } from "../../autograd/ops/tlu.js";
 import { checkBoolean, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { checkChannels } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 import { checkAxis } from "./running_norm.js";
 
 export interface FilterResponseNormOptions extends PlacementOptions {
@@ -39,9 +40,9 @@ export class FilterResponseNorm extends Module {
     this.axis = checkAxis("FilterResponseNorm", o.axis);
     const eps = checkNonNegative("FilterResponseNorm: eps", o.eps);
     const learnable = checkBoolean("FilterResponseNorm: learnableEps", o.learnableEps);
-    this.weight = new Parameter(ones([numFeatures], { dtype }));
-    this.bias = new Parameter(zeros([numFeatures], { dtype }));
-    this.eps = learnable ? new Parameter(full([1], eps, { dtype })) : eps;
+    this.weight = affineParameter(ones([numFeatures], { dtype }));
+    this.bias = affineParameter(zeros([numFeatures], { dtype }));
+    this.eps = learnable ? affineParameter(full([1], eps, { dtype })) : eps;
   }
 
   override forward(x: Tensor): Tensor {
@@ -70,7 +71,7 @@ export class TLU extends Module {
     const o = readOptions("TLU", options, { axis: 1, ...placementDefaults });
     const { dtype } = readPlacement(o);
     this.axis = checkAxis("TLU", o.axis);
-    this.tau = new Parameter(zeros([numFeatures], { dtype }));
+    this.tau = affineParameter(zeros([numFeatures], { dtype }));
   }
 
   override forward(x: Tensor): Tensor {

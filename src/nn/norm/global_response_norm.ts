@@ -3,8 +3,9 @@ import { globalResponseNorm } from "../../autograd/ops/global_response_norm.js";
 import { checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { checkChannels } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 import { checkAxis } from "./running_norm.js";
 
 export interface GRNOptions extends PlacementOptions {
@@ -33,8 +34,8 @@ export class GRN extends Module {
     const { dtype } = readPlacement(o);
     this.eps = checkNonNegative("GRN: eps", o.eps);
     this.axis = checkAxis("GRN", o.axis);
-    this.gamma = new Parameter(zeros([numChannels], { dtype }));
-    this.beta = new Parameter(zeros([numChannels], { dtype }));
+    this.gamma = affineParameter(zeros([numChannels], { dtype }));
+    this.beta = affineParameter(zeros([numChannels], { dtype }));
   }
 
   override forward(x: Tensor): Tensor {

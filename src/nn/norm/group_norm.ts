@@ -6,8 +6,9 @@ import { numberOfElements, type Shape } from "../../base/shape.js";
 import type { NormActivation } from "../../kernels/kernel_set.js";
 import { checkChannels, checkFeatures, checkGroups } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 import { asOperand, checkGradients, type GradientConvention } from "./conventions.js";
 import { type ActivationOption, activationDefault, readActivation } from "./norm_activation.js";
 import { checkAxis } from "./running_norm.js";
@@ -73,8 +74,8 @@ export class GroupNorm extends Module {
       });
     }
     const affine = checkBoolean("GroupNorm: affine", o.affine);
-    this.weight = affine ? new Parameter(ones(this.featureShape, { dtype })) : null;
-    this.bias = affine ? new Parameter(zeros(this.featureShape, { dtype })) : null;
+    this.weight = affine ? affineParameter(ones(this.featureShape, { dtype })) : null;
+    this.bias = affine ? affineParameter(zeros(this.featureShape, { dtype })) : null;
   }
 
   /** Whether weight and bias are those of features rather than of channels. */

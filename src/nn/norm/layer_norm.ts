@@ -5,8 +5,9 @@ import type { Shape } from "../../base/shape.js";
 import type { NormActivation } from "../../kernels/kernel_set.js";
 import { checkNormalizedShape } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 import { type ActivationOption, activationDefault, readActivation } from "./norm_activation.js";
 
 export interface LayerNormOptions extends PlacementOptions {
@@ -43,8 +44,8 @@ export abstract class LayerNormBase extends Module {
     this.eps = checkNonNegative(`${layer}: eps`, o.eps);
     const affine = checkBoolean(`${layer}: elementwiseAffine`, o.elementwiseAffine);
     const withBias = checkBoolean(`${layer}: bias`, o.bias);
-    this.weight = affine ? new Parameter(ones(this.normalizedShape, { dtype })) : null;
-    this.bias = affine && withBias ? new Parameter(zeros(this.normalizedShape, { dtype })) : null;
+    this.weight = affine ? affineParameter(ones(this.normalizedShape, { dtype })) : null;
+    this.bias = affine && withBias ? affineParameter(zeros(this.normalizedShape, { dtype })) : null;
   }
 }
 

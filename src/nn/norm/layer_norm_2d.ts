@@ -3,8 +3,9 @@ import { groupNormPerPosition } from "../../autograd/ops/group_norm.js";
 import { checkBoolean, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { checkChannels, checkRank } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 
 export interface LayerNorm2dOptions extends PlacementOptions {
   readonly eps?: number;
@@ -35,8 +36,8 @@ export class LayerNorm2d extends Module {
     this.eps = checkNonNegative("LayerNorm2d: eps", o.eps);
     const affine = checkBoolean("LayerNorm2d: elementwiseAffine", o.elementwiseAffine);
     const withBias = checkBoolean("LayerNorm2d: bias", o.bias);
-    this.weight = affine ? new Parameter(ones([numChannels], { dtype })) : null;
-    this.bias = affine && withBias ? new Parameter(zeros([numChannels], { dtype })) : null;
+    this.weight = affine ? affineParameter(ones([numChannels], { dtype })) : null;
+    this.bias = affine && withBias ? affineParameter(zeros([numChannels], { dtype })) : null;
   }
 
   override forward(x: Tensor): Tensor {

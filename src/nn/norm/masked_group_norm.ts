@@ -8,8 +8,9 @@ import { formatShape, normalizeAxis } from "../../base/shape.js";
 import { checkChannels, checkGroups } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
 import { compactSamples } from "../../norm/mask.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 import { type Mask, type Padded, paddedChoices, readMask } from "./mask.js";
 import { checkAxis } from "./running_norm.js";
 
@@ -49,8 +50,8 @@ abstract class MaskedGroupBase extends Module {
     this.axis = checkAxis(layer, o.axis);
     this.padded = checkChoice(`${layer}: padded`, o.padded, paddedChoices);
     const affine = checkBoolean(`${layer}: affine`, o.affine);
-    this.weight = affine ? new Parameter(ones([channels], { dtype })) : null;
-    this.bias = affine ? new Parameter(zeros([channels], { dtype })) : null;
+    this.weight = affine ? affineParameter(ones([channels], { dtype })) : null;
+    this.bias = affine ? affineParameter(zeros([channels], { dtype })) : null;
   }
 
   /**

@@ -16,8 +16,9 @@ import { scope } from "../../memory/scope.js";
 import { checkBatchStatistics, checkChannels, checkGroups } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
 import { batchView } from "../../norm/views.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 import { checkAxis } from "./running_norm.js";
 import { runningStatsMove } from "./running_stats.js";
 
@@ -96,8 +97,8 @@ export class PowerNorm extends Module {
     this.axis = checkAxis("PowerNorm", o.axis);
     this.runningStats = checkChoice("PowerNorm: runningStats", o.runningStats, ["update", "guard"]);
     const withAffine = checkBoolean("PowerNorm: affine", o.affine);
-    this.weight = withAffine ? new Parameter(ones([numFeatures], { dtype })) : null;
-    this.bias = withAffine ? new Parameter(zeros([numFeatures], { dtype })) : null;
+    this.weight = withAffine ? affineParameter(ones([numFeatures], { dtype })) : null;
+    this.bias = withAffine ? affineParameter(zeros([numFeatures], { dtype })) : null;
     this.registerBuffer("runningPhi", ones([numFeatures], { dtype }), { least: 0 });
     this.registerBuffer("emaGz", zeros([numFeatures], { dtype }));
     this.registerBuffer("iters", tensor(0, { dtype: "int32" }), { least: 0 });

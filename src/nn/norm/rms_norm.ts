@@ -5,8 +5,9 @@ import type { Shape } from "../../base/shape.js";
 import type { NormActivation } from "../../kernels/kernel_set.js";
 import { checkNormalizedShape } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 import { type ActivationOption, activationDefault, readActivation } from "./norm_activation.js";
 
 export interface RMSNormOptions extends PlacementOptions {
@@ -47,7 +48,7 @@ export abstract class RMSNormBase extends Module {
     this.eps = o.eps === null ? null : checkNonNegative(`${layer}: eps`, o.eps);
     this.weightOffset = checkNumber(`${layer}: weightOffset`, o.weightOffset, "a finite number", Number.isFinite);
     const affine = checkBoolean(`${layer}: elementwiseAffine`, o.elementwiseAffine);
-    this.weight = affine ? new Parameter(full(this.normalizedShape, 1 - this.weightOffset, { dtype })) : null;
+    this.weight = affine ? affineParameter(full(this.normalizedShape, 1 - this.weightOffset, { dtype })) : null;
   }
 }
 

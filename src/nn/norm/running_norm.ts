@@ -4,8 +4,9 @@ import { checkBoolean, checkChoice, checkNonNegative, checkPositiveInteger, read
 import { broadcastShapes, formatShape, numberOfElements, type Shape, sameShape } from "../../base/shape.js";
 import { family, type NormName, type NormTraits } from "../../norm/family.js";
 import { checkMomentum, type Momentum, momentumWeight } from "../../norm/momentum.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 import { asOperand, type ConventionOptions, checkConventions, conventionDefaults } from "./conventions.js";
 import { gatherer } from "./gathering.js";
 import { type Batch, isFiniteBatch, moveRunning, type Running, runningStatsMove } from "./running_stats.js";
@@ -79,8 +80,8 @@ export abstract class RunningNorm extends Module {
     this.conventions = checkConventions(layer, o);
     const affine = checkBoolean(`${layer}: affine`, o.affine);
     const shape = checkAffineShape(layer, o.affineShape, this.featureShape);
-    this.weight = affine ? new Parameter(ones(shape, { dtype })) : null;
-    this.bias = affine ? new Parameter(zeros(shape, { dtype })) : null;
+    this.weight = affine ? affineParameter(ones(shape, { dtype })) : null;
+    this.bias = affine ? affineParameter(zeros(shape, { dtype })) : null;
     const tracks = checkBoolean(`${layer}: trackRunningStats`, o.trackRunningStats);
     this.registerBuffer("runningMean", tracks ? zeros(this.featureShape, { dtype }) : null);
     this.registerBuffer("runningVar", tracks ? ones(this.featureShape, { dtype }) : null, { least: 0 });

@@ -3,8 +3,9 @@ import { unitRows } from "../../autograd/ops/unit_rows.js";
 import { ShapeError } from "../../base/errors.js";
 import { checkNonNegative, checkNumber, readOptions } from "../../base/options.js";
 import { family } from "../../norm/family.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 
 export interface ScaleNormOptions extends PlacementOptions {
   /** The smallest norm that is divided by. */
@@ -22,7 +23,7 @@ export class ScaleNorm extends Module {
     const { dtype } = readPlacement(o);
     checkNumber("ScaleNorm: scale", scale, "a finite number", Number.isFinite);
     this.eps = checkNonNegative("ScaleNorm: eps", o.eps);
-    this.scale = new Parameter(full([], scale, { dtype }));
+    this.scale = affineParameter(full([], scale, { dtype }));
   }
 
   override forward(x: Tensor): Tensor {

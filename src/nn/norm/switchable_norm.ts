@@ -6,8 +6,9 @@ import { formatShape } from "../../base/shape.js";
 import { scope } from "../../memory/scope.js";
 import { checkChannels } from "../../norm/checks.js";
 import { zeros_ } from "../init.js";
-import { Parameter } from "../module.js";
+import type { Parameter } from "../module.js";
 import { placementDefaults } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 import { RunningNorm, type RunningNormOptions } from "./running_norm.js";
 
 export interface SwitchableNormOptions extends RunningNormOptions {
@@ -41,8 +42,8 @@ export class SwitchableNorm extends RunningNorm {
     if (!read("useMovingAverage")) this.momentum = null;
     const { dtype } = { ...placementDefaults, ...options };
     const kinds = this.useBatchNorm ? 3 : 2;
-    this.meanWeight = new Parameter(ones([kinds], { dtype }));
-    this.varWeight = new Parameter(ones([kinds], { dtype }));
+    this.meanWeight = affineParameter(ones([kinds], { dtype }));
+    this.varWeight = affineParameter(ones([kinds], { dtype }));
     if (read("lastGamma") && this.weight) zeros_(this.weight);
   }
 

@@ -10,8 +10,9 @@ import { checkBatchStatistics, checkChannels } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
 import type { Moments } from "../../norm/moments.js";
 import { batchView, statisticSize } from "../../norm/views.js";
-import { Module, Parameter } from "../module.js";
+import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { affineParameter } from "./affine_parameter.js";
 import { checkAxis } from "./running_norm.js";
 import { disposeStatistics, isFiniteBatch, runningStatsMove } from "./running_stats.js";
 
@@ -53,8 +54,8 @@ export class VirtualBatchNorm extends Module {
     this.eps = checkNonNegative("VirtualBatchNorm: eps", o.eps);
     this.axis = checkAxis("VirtualBatchNorm", o.axis);
     const affine = checkBoolean("VirtualBatchNorm: affine", o.affine);
-    this.weight = affine ? new Parameter(ones([numFeatures], { dtype })) : null;
-    this.bias = affine ? new Parameter(zeros([numFeatures], { dtype })) : null;
+    this.weight = affine ? affineParameter(ones([numFeatures], { dtype })) : null;
+    this.bias = affine ? affineParameter(zeros([numFeatures], { dtype })) : null;
     this.registerBuffer("referenceMean", zeros([numFeatures], { dtype: "float64" }));
     this.registerBuffer("referenceVar", ones([numFeatures], { dtype: "float64" }), { least: 0 });
     this.registerBuffer("referenceCount", tensor(0, { dtype: "int32" }), { least: 0 });

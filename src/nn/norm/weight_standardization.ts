@@ -5,7 +5,8 @@ import { checkBoolean, checkNonNegative, readOptions } from "../../base/options.
 import { formatShape, normalizeAxis } from "../../base/shape.js";
 import { batchView, type NormCase, statisticSize } from "../../norm/views.js";
 import { ConvTranspose1d, ConvTranspose2d, ConvTranspose3d } from "../conv_transpose.js";
-import { type Module, Parameter } from "../module.js";
+import type { Module } from "../module.js";
+import { affineParameter } from "./affine_parameter.js";
 import { parametrize, partsOf } from "./parametrize.js";
 
 export interface WeightStandardizationOptions {
@@ -77,7 +78,7 @@ export function weightStandardization<M extends Module>(module: M, options?: Wei
     compute(weight).dispose();
     const { dtype } = weight;
     const channels = weight.shape[normalizeAxis(dim, weight.rank)]!;
-    const parameters = gain ? { [factor]: new Parameter(ones([channels], { dtype }), { noWeightDecay: true }) } : {};
+    const parameters = gain ? { [factor]: affineParameter(ones([channels], { dtype })) } : {};
     return { by: "weightStandardization", original: name, parameters, weight: () => compute(weight) };
   });
   return module;
