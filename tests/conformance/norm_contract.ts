@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { grad, noGrad, randn, type Tensor, tensor, zeros } from "../../src/autograd/index.js";
 import type { DType } from "../../src/base/dtype.js";
-import { DeviceError, DTypeError, OptionError, ShapeError } from "../../src/base/errors.js";
+import { DeviceError, DTypeError, OptionError, ShapeError, StateError } from "../../src/base/errors.js";
 import { manualSeed, Random } from "../../src/base/random.js";
 import { numberOfElements, type Shape } from "../../src/base/shape.js";
 import { heap } from "../../src/memory/heap.js";
@@ -209,6 +209,37 @@ export function normContract(kind: NormKind): void {
           expect(Math.abs(analytic - numeric) / Math.max(1, Math.abs(numeric))).toBeLessThanOrEqual(1e-6);
         }
       }
+    });
+
+    test("gradients of gradients: right, or refused by the name of an op", () => {
+      const layer = stir(make({ dtype: "float64" }));
+      const behind = extra("float64", shape);
+      layer.forward(x("float64"), ...behind);
+      const [input, dy, direction] = [x("float64"), x("float64"), x("float64")];
+      input.requiresGrad = true;
+      const slope = () =>
+        noStatsUpdate(() => grad(layer.forward(input, ...behind), input, { gradOutput: dy, createGraph: true }));
+      let first: Tensor;
+      try {
+        first = slope();
+      } catch (error) {
+        expect(error).toBeInstanceOf(StateError);
+        expect((error as Error).message).toMatch(
+          /^createGraph needs ops whose backward is itself differentiable; got \w+/,
+        );
+        return;
+      }
+      const second = grad(first, input, { gradOutput: direction });
+      // <direction, d slope> along a random step, by central differences of first derivatives.
+      const step = x("float64");
+      const start = input.detach().mul(1);
+      const at = (h: number) => {
+        input.assign(start.add(step.mul(h)));
+        return slope().mul(direction).sum().item();
+      };
+      const numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+      const analytic = second.mul(step).sum().item();
+      expect(Math.abs(analytic - numeric) / Math.max(1, Math.abs(numeric))).toBeLessThanOrEqual(1e-5);
     });
 
     test("under a checkpoint: the same bits, and what training moves moves once", () => {

@@ -21,7 +21,6 @@ checkOps(
     name: name(view),
     inputs: [normal(shapeOf(view), 1)],
     apply: (x) => columnMoments({ x: x! }, { view }).cast(x!.dtype),
-    twice: false,
   })),
 );
 
@@ -42,7 +41,6 @@ checkOps(
           { x: x!, mean: mean!.cast("float64"), variance: variance!.cast("float64"), weight: weight!, bias: bias! },
           { view, eps: 1e-3 },
         ),
-      twice: false,
     },
     {
       name: `${name(view)}, own statistics, no affine`,
@@ -52,7 +50,6 @@ checkOps(
         const [mean, variance] = [stats.narrow(0, 0, 1).reshape([-1]), stats.narrow(0, 1, 1).reshape([-1])];
         return standardize({ x: x!, mean, variance, weight: null, bias: null }, { view, eps: 1e-3 });
       },
-      twice: false,
     },
   ]),
 );

@@ -3,8 +3,10 @@ import type { NormGrads } from "../../kernels/kernel_set.js";
 import type { Slot } from "../../memory/heap.js";
 import type { ColumnView } from "../../norm/views.js";
 import { full, tensor, zeros } from "../create.js";
+import { isRecording } from "../graph.js";
 import { defineOp } from "../op.js";
 import { Tensor } from "../tensor.js";
+import { momentsGradient, standardizeGradients } from "./column_definition.js";
 
 // The parts that column normalization is made of, for statistics that are not x's own alone: mixed from several kinds, or
 // merged with those of other batches or ranks. Statistics are flat and float64, [batch * channels / merge] of them.
@@ -35,6 +37,7 @@ export const columnMoments = defineOp<{ x: Tensor }, { readonly view: ColumnView
   },
   backward: (d, { x, out }, { view }) => ({
     x: () => {
+      if (isRecording()) return momentsGradient(d, x, view);
       // With dy = 0, a variance of 1 and eps = 0, columnDx gives -(sum + (x - mean) sum') / m, the sums of a statistic's
       // channels taken together: they stand at its first channel.
       const length = statisticsOf(view);
@@ -53,6 +56,7 @@ export const columnMoments = defineOp<{ x: Tensor }, { readonly view: ColumnView
       return dx;
     },
   }),
+  twiceDifferentiable: true,
 });
 
 type Inputs = { x: Tensor; mean: Tensor; variance: Tensor; weight: Tensor | null; bias: Tensor | null };
@@ -118,6 +122,7 @@ export const standardize = defineOp<Inputs, Options, Saved>({
   name: "standardize",
   forward: (inputs, options) => ({ out: apply(inputs, options), saved: inputs }),
   backward(dy, saved, options) {
+    if (isRecording()) return standardizeGradients(dy, saved, options);
     const { x, mean, variance, weight } = saved;
     const { view, eps } = options;
     const stats = { mean: mean.storage, variance: variance.storage };
@@ -149,6 +154,7 @@ export const standardize = defineOp<Inputs, Options, Saved>({
       ...affine,
     };
   },
+  twiceDifferentiable: true,
 });
 
 /** Statistics of a set of values that x's are among. */
@@ -162,7 +168,8 @@ type WiderInputs = Inputs & { counts: Tensor };
 /**
  * The same where mean and variance were taken from x together with other values, `counts` in all for each statistic,
  * and a gradient to them is a gradient to x. With the sums gathered over all those values:
- * dx = rho * (g - sum(g) / count - xhat * sum(g * xhat) / count). dweight and dbias come from x's own sums.
+ * dx = rho * (g - sum(g) / count - xhat * sum(g * xhat) / count). dweight and dbias come from x's own sums. Once
+ * differentiable: how the statistics depend on x is the caller's knowledge.
  *
  * Shapes: as above; counts [statistics], float64.
  */

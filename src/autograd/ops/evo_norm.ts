@@ -111,7 +111,7 @@ const gate = defineOp<{ x: Tensor; q: Tensor }, Record<never, never>, { x: Tenso
 
 /**
  * y = weight x sigmoid(v x) / sqrt(group variance + eps) + bias, the last step in one pass of the column kernel.
- * Differentiable once by all inputs, through the variance too.
+ * Differentiable by all inputs, through the variance too.
  *
  * Shapes: x and y [N, ..., C, ...]; weight, bias and v [C].
  * Throws: ShapeError if groups does not divide C.

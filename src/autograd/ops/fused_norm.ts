@@ -74,8 +74,13 @@ export function defineNorm(name: string): NormOp {
       return { out, saved: { ...saved, mean, variance }, extra: { mean, variance } };
     },
     backward(dy, saved, options, needs) {
-      // Under createGraph the same formula in differentiable ops, so that it can be differentiated again.
-      if (isRecording()) return normGradients(dy, saved, options);
+      if (isRecording()) {
+        // Under createGraph the same formula in differentiable ops, so that it can be differentiated again; with given
+        // statistics as the tape holds them, since the caller's own handles may be gone by now.
+        const { mean, variance } = saved;
+        const given = options.given && mean ? { given: { mean, variance } } : {};
+        return normGradients(dy, saved, { ...options, ...given });
+      }
       let made: NormTensors | undefined;
       const all = () => (made ??= fusedGradients(dy, saved, options, needs));
       return { x: () => all().dx!, weight: () => all().dWeight!, bias: () => all().dBias! };

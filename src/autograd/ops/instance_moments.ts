@@ -10,7 +10,7 @@ export interface SampleMoments {
 }
 
 /**
- * Moments of each sample and channel in one pass over x, differentiable once.
+ * Moments of each sample and channel in one pass over x, differentiable.
  *
  * Shapes: x [N, ..., C, ...] with C on `axis`; results [N, C], float64.
  */

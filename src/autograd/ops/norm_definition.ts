@@ -12,7 +12,7 @@ interface Layout {
   readonly affine: Shape;
 }
 
-function layoutOf({ kernel, view }: NormCase): Layout {
+export function layoutOf({ kernel, view }: NormCase): Layout {
   if (kernel === "row") {
     const { rows, size, groups, inner } = view;
     const [batch, channels] = [rows / groups, size / inner];
@@ -34,11 +34,16 @@ function layoutOf({ kernel, view }: NormCase): Layout {
 }
 
 /**
- * xhat and rho of the formula, in differentiable ops: two passes, since E[x^2] - mu^2 cancels. The mean is taken away in
- * two parts. The first is a constant, rounded to x's type; what is left of x has a mean of the size of that rounding,
- * which is then known, and differentiated, as well as x's spread is. A mean in one part costs 4e-4 of a second
- * derivative in float32 where it is 1e4 standard deviations.
+ * x less its mean, which is taken away in two parts. The first is a constant, rounded to x's type; what is left of x has a
+ * mean of the size of that rounding, which is then known, and differentiated, as well as x's spread is. A mean in one
+ * part costs 4e-4 of a second derivative in float32 where it is 1e4 standard deviations.
  */
+export function centre(x: Tensor, average: (t: Tensor) => Tensor): Tensor {
+  const shifted = x.sub(average(x.detach()));
+  return shifted.sub(average(shifted));
+}
+
+/** xhat and rho of the formula, in differentiable ops: two passes, since E[x^2] - mu^2 cancels. */
 function standardize(x: Tensor, { on, eps, centred = true, given }: NormOptions) {
   const layout = layoutOf(on);
   const xv = x.reshape(layout.shape);
@@ -50,8 +55,7 @@ function standardize(x: Tensor, { on, eps, centred = true, given }: NormOptions)
     const rounded = mean.cast(x.dtype).cast(mean.dtype);
     centredX = xv.sub(constant(rounded)).sub(constant(mean.sub(rounded)));
   } else if (centred) {
-    const shifted = xv.sub(average(xv.detach()));
-    centredX = shifted.sub(average(shifted));
+    centredX = centre(xv, average);
   }
   const variance = given ? constant(given.variance) : average(centredX.square());
   const rho = variance.add(eps).rsqrt();

@@ -78,7 +78,7 @@ export function instanceNormBySample(inputs: SampleAffine, axis: number, eps: nu
 }
 
 /**
- * Mean and standard deviation sqrt(variance + eps) of each sample and channel, in x's type; differentiable once.
+ * Mean and standard deviation sqrt(variance + eps) of each sample and channel, in x's type; differentiable.
  *
  * Shapes: x [N, C, ...], rank 3 or more; results [N, C].
  */

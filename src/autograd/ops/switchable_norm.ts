@@ -31,7 +31,7 @@ export interface SwitchableOptions {
  * Switchable normalization: y = weight (x - mu) / sqrt(v + eps) + bias with mu_nc = sum_k a_k mu_k and v_nc = sum_k b_k v_k
  * over k = instance [N, C], layer [N, 1], batch [1, C]; a = softmax(meanWeight), b = softmax(varWeight). With two weights
  * the batch is left out. One pass over x takes the instance moments, the others are merged from them in float64, and a
- * second pass normalizes. Differentiable once by all inputs, through all statistics.
+ * second pass normalizes. Differentiable by all inputs, through all statistics.
  *
  * Shapes: x and y [N, ..., C, ...], rank 3 or more; weight and bias [C]; statistics of the batch [C], float64.
  * Throws: ShapeError if a sample has one value for each channel; DTypeError.

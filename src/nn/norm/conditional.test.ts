@@ -154,8 +154,6 @@ checkOps(
     name,
     inputs: [normal(content), positive(style)],
     apply: (x?: Tensor, s?: Tensor) => F.adaIN(x!, s!, { eps: 1e-3 }),
-    // The style's statistics come from a kernel, so there is no second derivative.
-    twice: false,
   })),
 );
 

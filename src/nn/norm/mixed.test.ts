@@ -76,19 +76,17 @@ checkOps(
     const inputs = () => [normal(shape, 0.5), normal([channels]), normal([channels])];
     const given = { mean: normal([channels]), variance: normal([channels]).square() };
     const name = `[${shape}], axis ${axis}`;
-    // Statistics come from a kernel, so there is no second derivative.
     return [
-      { name, inputs: [...inputs(), ...mixture(3)], apply: apply("biased"), twice: false },
-      { name: `${name}, unbiased`, inputs: [...inputs(), ...mixture(3)], apply: apply("unbiased"), twice: false },
+      { name, inputs: [...inputs(), ...mixture(3)], apply: apply("biased") },
+      { name: `${name}, unbiased`, inputs: [...inputs(), ...mixture(3)], apply: apply("unbiased") },
       {
         name: `${name}, without batch`,
         inputs: [...inputs(), ...mixture(2)],
         apply: apply("biased"),
-        twice: false,
         // The gradient to two shares is one number and its negative: what is left of sums over all of x.
         float32: 4e-6,
       },
-      { name: `${name}, running`, inputs: [...inputs(), ...mixture(3)], apply: apply("biased", given), twice: false },
+      { name: `${name}, running`, inputs: [...inputs(), ...mixture(3)], apply: apply("biased", given) },
     ];
   }),
 );
@@ -105,6 +103,7 @@ checkOps(
         inputs: inputs(),
         apply: (...[x, weight, bias, v]: Ts) =>
           evoNormB0({ x: x!, weight: weight!, bias: bias!, v: v! }, { axis, eps: 1e-3 }).out,
+        // Its ratio goes back by a kernel.
         twice: false,
       },
       {
@@ -112,7 +111,6 @@ checkOps(
         inputs: inputs(),
         apply: (...[x, weight, bias, v]: Ts) =>
           evoNormS0({ x: x!, weight: weight!, bias: bias!, v: v! }, { axis, eps: 1e-3, groups }),
-        twice: false,
       },
     ];
   }),
