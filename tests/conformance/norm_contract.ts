@@ -215,6 +215,7 @@ export function normContract(kind: NormKind): void {
       const layer = stir(make({ dtype: "float64" }));
       const behind = extra("float64", shape);
       layer.forward(x("float64"), ...behind);
+      if (kind.inexact) layer.eval();
       const [input, dy, direction] = [x("float64"), x("float64"), x("float64")];
       input.requiresGrad = true;
       const slope = () =>

@@ -3,11 +3,10 @@ import { scope } from "../../memory/scope.js";
 import { checkBatchStatistics } from "../../norm/checks.js";
 import { besselFactor } from "../../norm/moments.js";
 import { batchView, statisticSize } from "../../norm/views.js";
-import { full, tensor } from "../create.js";
+import { tensor } from "../create.js";
 import { Tensor } from "../tensor.js";
 import type { BatchNormOptions } from "./batch_norm.js";
-import { normalizeAmong } from "./column_parts.js";
-import { checkInputs, type NormInputs, type NormStatistics } from "./fused_norm.js";
+import { checkInputs, defineNorm, type NormInputs, type NormStatistics } from "./fused_norm.js";
 import { byUnbiasedVariance } from "./unbiased_variance.js";
 
 export interface BatchRenormOptions extends Omit<BatchNormOptions, "allowLone"> {
@@ -17,6 +16,8 @@ export interface BatchRenormOptions extends Omit<BatchNormOptions, "allowLone"> 
   readonly rMax: number;
   readonly dMax: number;
 }
+
+const op = defineNorm("batch_renorm");
 
 /** Math.min and max keep NaN, so that a batch with NaN shows it. */
 const clip = (v: number, low: number, high: number): number => Math.max(low, Math.min(high, v));
@@ -61,7 +62,10 @@ function renormalize({ x, weight, bias }: NormInputs, options: BatchRenormOption
   const shift = weight ? weight.mul(ds) : ds;
   const affine = { x, weight: weight ? weight.mul(rs) : rs, bias: bias ? shift.add(bias) : shift };
   const scaled = convention === "biased" ? { inputs: affine, eps } : byUnbiasedVariance(affine, eps, count, [channels]);
-  const counts = full([channels], count, { dtype: "float64" });
-  const out = normalizeAmong({ ...scaled.inputs, mean, variance, counts }, { view: on.view, eps: scaled.eps });
-  return { out, extra: { mean, variance } };
+  // The statistics are known, so what is left of batch normalization is the second pass over x.
+  const y = Tensor.empty(x.shape, x.dtype);
+  const slots = [x.storage, scaled.inputs.weight!.storage, scaled.inputs.bias!.storage, y.storage] as const;
+  kernels.columnNormEval(...slots, { mean: mean.storage, variance: variance.storage }, on.view, scaled.eps);
+  const computed = { y, statistics: { mean, variance } };
+  return op.run(scaled.inputs, { on, eps: scaled.eps, affineShape: [channels], computed });
 }
