@@ -28,6 +28,11 @@ export interface NormTraits {
   readonly source: string;
 }
 
+/** What most rows share: no running statistics. */
+const still = { trackRunningStats: null, momentum: null } as const;
+
+// The rows that others are made from.
+
 const batch = {
   view: "batch",
   centred: true,
@@ -39,50 +44,65 @@ const batch = {
   source: "Ioffe & Szegedy 2015, arXiv:1502.03167",
 } as const;
 
-/** What most rows below share: no running statistics. */
-const still = { trackRunningStats: null, momentum: null } as const;
-
 const instance = {
+  ...batch,
   view: "instance",
-  centred: true,
-  affineShape: "channels",
   affine: false,
   trackRunningStats: false,
-  eps: 1e-5,
-  momentum: 0.1,
   source: "Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022",
 } as const;
 
-const group = {
-  ...still,
-  view: "group",
-  centred: true,
-  affineShape: "channels",
-  affine: true,
-  eps: 1e-5,
-  source: "Wu & He 2018, arXiv:1803.08494",
+const group = { ...batch, ...still, view: "group", source: "Wu & He 2018, arXiv:1803.08494" } as const;
+
+const layer = {
+  ...group,
+  view: "layer",
+  affineShape: "normalizedShape",
+  source: "Ba, Kiros & Hinton 2016, arXiv:1607.06450",
 } as const;
+
+const rms = { ...layer, centred: false, eps: null, source: "Zhang & Sennrich 2019, arXiv:1910.07467" } as const;
+
+const window = {
+  ...still,
+  view: "window",
+  centred: false,
+  affineShape: "none",
+  affine: false,
+  eps: 1,
+  source: "Krizhevsky, Sutskever & Hinton 2012",
+} as const;
+
+const vector = { ...window, view: "vector", eps: 1e-12, source: "Keras 3, UnitNormalization" } as const;
+
+/** Without a statistic. */
+const pointwise = { ...rms, view: "none" } as const;
+
+const adaptive = { affine: true, affineShape: "condition" } as const;
 
 const line = { layouts: "[N, C] or [N, C, L]" } as const;
 const plane = { layouts: "[N, C, H, W]" } as const;
 const volume = { layouts: "[N, C, D, H, W]" } as const;
 
 export const family = {
+  // over the batch
   BatchNorm: batch,
   BatchNorm1d: { ...batch, ...line, ranks: [2, 3] },
   BatchNorm2d: { ...batch, ...plane, ranks: [4] },
   BatchNorm3d: { ...batch, ...volume, ranks: [5] },
+  SyncBatchNorm: { ...batch, source: "Peng et al. 2018, arXiv:1711.07240" },
+  GhostBatchNorm: { ...batch, source: "Hoffer, Hubara & Soudry 2017, arXiv:1705.08741" },
+  BatchRenorm: { ...batch, momentum: 0.01, source: "Ioffe 2017, arXiv:1702.03275" },
+  VirtualBatchNorm: { ...batch, ...still, source: "Salimans et al. 2016, arXiv:1606.03498" },
+  FrozenBatchNorm: { ...batch, momentum: null, source: "Wu et al. 2019, Detectron2" },
   InPlaceActivatedBatchNorm: { ...batch, source: "Rota Bulo, Porzi & Kontschieder 2018, arXiv:1712.02616" },
+  MaskedBatchNorm: { ...batch, source: "Keras 3, BatchNormalization(mask)" },
+  PowerNorm: { ...batch, centred: false, source: "Shen et al. 2020, arXiv:2003.07845" },
+  ActNorm: { ...batch, ...still, eps: 1e-6, source: "Kingma & Dhariwal 2018, arXiv:1807.03039" },
+
+  // over a sample, or a part of it
   GroupNorm: group,
-  LayerNorm: {
-    ...still,
-    view: "layer",
-    centred: true,
-    affineShape: "normalizedShape",
-    affine: true,
-    eps: 1e-5,
-    source: "Ba, Kiros & Hinton 2016, arXiv:1607.06450",
-  },
+  MaskedGroupNorm: group,
   InstanceNorm1d: { ...instance, layouts: "[N, C, L], or [C, L] for one sample", ranks: [2, 3], unbatched: 2 },
   InstanceNorm2d: { ...instance, layouts: "[N, C, H, W], or [C, H, W] for one sample", ranks: [3, 4], unbatched: 3 },
   InstanceNorm3d: {
@@ -91,193 +111,69 @@ export const family = {
     ranks: [4, 5],
     unbatched: 4,
   },
-  RMSNorm: {
-    ...still,
-    view: "layer",
-    centred: false,
-    affineShape: "normalizedShape",
-    affine: true,
-    eps: null,
-    source: "Zhang & Sennrich 2019, arXiv:1910.07467",
-  },
-  AddLayerNorm: {
-    ...still,
-    view: "layer",
-    centred: true,
-    affineShape: "normalizedShape",
-    affine: true,
-    eps: 1e-5,
-    source: "Ba, Kiros & Hinton 2016, arXiv:1607.06450",
-  },
-  AddRMSNorm: {
-    ...still,
-    view: "layer",
-    centred: false,
-    affineShape: "normalizedShape",
-    affine: true,
-    eps: null,
-    source: "Zhang & Sennrich 2019, arXiv:1910.07467",
-  },
-  SyncBatchNorm: { ...batch, source: "Peng et al. 2018, arXiv:1711.07240" },
-  GhostBatchNorm: { ...batch, source: "Hoffer, Hubara & Soudry 2017, arXiv:1705.08741" },
-  BatchRenorm: { ...batch, momentum: 0.01, source: "Ioffe 2017, arXiv:1702.03275" },
-  VirtualBatchNorm: { ...batch, ...still, source: "Salimans et al. 2016, arXiv:1606.03498" },
-  FrozenBatchNorm: { ...batch, momentum: null, source: "Wu et al. 2019, Detectron2" },
-  MaskedBatchNorm: { ...batch, source: "Keras 3, BatchNormalization(mask)" },
-  MaskedInstanceNorm: { ...instance, ...still, source: "Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022" },
-  MaskedGroupNorm: { ...group, source: "Wu & He 2018, arXiv:1803.08494" },
-  ConditionalBatchNorm: { ...batch, affineShape: "condition", source: "de Vries et al. 2017, arXiv:1707.00683" },
-  PowerNorm: { ...batch, centred: false, source: "Shen et al. 2020, arXiv:2003.07845" },
+  MaskedInstanceNorm: { ...instance, ...still },
+  LayerNorm: layer,
+  AddLayerNorm: layer,
+  RMSNorm: rms,
+  AddRMSNorm: rms,
   LayerNorm2d: {
-    ...still,
+    ...group,
+    ...plane,
     view: "position",
-    layouts: "[N, C, H, W]",
     ranks: [4],
-    centred: true,
-    affineShape: "channels",
-    affine: true,
     eps: 1e-6,
     source: "Liu et al. 2022, arXiv:2201.03545",
   },
-  LocalResponseNorm: {
-    ...still,
-    view: "window",
+  FilterResponseNorm: {
+    ...group,
+    view: "instance",
     centred: false,
-    affineShape: "none",
-    affine: false,
-    eps: 1,
-    source: "Krizhevsky, Sutskever & Hinton 2012",
+    eps: 1e-6,
+    source: "Singh & Krishnan 2019, arXiv:1911.09737",
   },
+
+  // over a window, or a vector
+  LocalResponseNorm: window,
   MapLRN: {
-    ...still,
-    view: "window",
+    ...window,
     layouts: "[N, C, L], [N, C, H, W] or [N, C, D, H, W]",
     ranks: [3, 4, 5],
-    centred: false,
-    affineShape: "none",
-    affine: false,
-    eps: 1,
     source: "Krizhevsky, Sutskever & Hinton 2012; PuzzleLib",
   },
-  MeanVarianceNorm: {
-    ...still,
-    view: "mixed",
-    centred: true,
-    affineShape: "none",
-    affine: false,
-    eps: 1e-9,
-    source: "ONNX MeanVarianceNormalization",
-  },
-  UnitNorm: {
-    ...still,
-    view: "vector",
-    centred: false,
-    affineShape: "none",
-    affine: false,
-    eps: 1e-12,
-    source: "Keras 3, UnitNormalization",
-  },
+  UnitNorm: vector,
   ScaleNorm: {
-    ...still,
-    view: "vector",
-    centred: false,
+    ...vector,
     affineShape: "scalar",
     affine: true,
     eps: 1e-5,
     source: "Nguyen & Salazar 2019, arXiv:1910.05895",
   },
-  FilterResponseNorm: {
-    ...still,
-    view: "instance",
-    centred: false,
-    affineShape: "channels",
-    affine: true,
-    eps: 1e-6,
-    source: "Singh & Krishnan 2019, arXiv:1911.09737",
-  },
-  TLU: {
-    ...still,
-    view: "none",
-    centred: false,
-    affineShape: "channels",
-    affine: true,
-    eps: null,
-    source: "Singh & Krishnan 2019, arXiv:1911.09737",
-  },
+
+  // over several of these
+  SwitchableNorm: { ...batch, view: "mixed", source: "Luo et al. 2018, arXiv:1806.10779" },
   EvoNormB0: { ...batch, view: "mixed", source: "Liu et al. 2020, arXiv:2004.02967" },
   EvoNormS0: { ...group, source: "Liu et al. 2020, arXiv:2004.02967" },
-  GRN: {
-    ...still,
+  GRN: { ...group, view: "mixed", centred: false, eps: 1e-6, source: "Woo et al. 2023, arXiv:2301.00808" },
+  MeanVarianceNorm: {
+    ...window,
     view: "mixed",
-    centred: false,
-    affineShape: "channels",
-    affine: true,
-    eps: 1e-6,
-    source: "Woo et al. 2023, arXiv:2301.00808",
-  },
-  SwitchableNorm: { ...batch, view: "mixed", source: "Luo et al. 2018, arXiv:1806.10779" },
-  ActNorm: {
-    ...still,
-    view: "batch",
     centred: true,
-    affineShape: "channels",
-    affine: true,
-    eps: 1e-6,
-    source: "Kingma & Dhariwal 2018, arXiv:1807.03039",
+    eps: 1e-9,
+    source: "ONNX MeanVarianceNormalization",
   },
-  DyT: {
-    ...still,
-    view: "none",
-    centred: false,
-    affineShape: "normalizedShape",
-    affine: true,
-    eps: null,
-    source: "Zhu et al. 2025, arXiv:2503.10622",
-  },
-  Derf: {
-    ...still,
-    view: "none",
-    centred: false,
-    affineShape: "normalizedShape",
-    affine: true,
-    eps: null,
-    source: "arXiv:2512.10938",
-  },
-  AdaIN: {
-    ...instance,
-    ...still,
-    affineShape: "condition",
-    affine: true,
-    source: "Huang & Belongie 2017, arXiv:1703.06868",
-  },
-  SPADE: { ...batch, affineShape: "condition", source: "Park et al. 2019, arXiv:1903.07291" },
-  FiLM: {
-    ...still,
-    view: "none",
-    centred: false,
-    affineShape: "condition",
-    affine: true,
-    eps: null,
-    source: "Perez et al. 2018, arXiv:1709.07871",
-  },
-  AdaLN: {
-    ...still,
-    view: "layer",
-    centred: true,
-    affineShape: "condition",
-    affine: true,
-    eps: 1e-6,
-    source: "Peebles & Xie 2023, arXiv:2212.09748",
-  },
-  AdaLNZero: {
-    ...still,
-    view: "layer",
-    centred: true,
-    affineShape: "condition",
-    affine: true,
-    eps: 1e-6,
-    source: "Peebles & Xie 2023, arXiv:2212.09748",
-  },
+
+  // over nothing
+  TLU: { ...pointwise, affineShape: "channels", source: "Singh & Krishnan 2019, arXiv:1911.09737" },
+  DyT: { ...pointwise, source: "Zhu et al. 2025, arXiv:2503.10622" },
+  Derf: { ...pointwise, source: "arXiv:2512.10938" },
+
+  // with an affine from a condition
+  ConditionalBatchNorm: { ...batch, ...adaptive, source: "de Vries et al. 2017, arXiv:1707.00683" },
+  SPADE: { ...batch, ...adaptive, source: "Park et al. 2019, arXiv:1903.07291" },
+  AdaIN: { ...instance, ...still, ...adaptive, source: "Huang & Belongie 2017, arXiv:1703.06868" },
+  AdaLN: { ...layer, ...adaptive, eps: 1e-6, source: "Peebles & Xie 2023, arXiv:2212.09748" },
+  AdaLNZero: { ...layer, ...adaptive, eps: 1e-6, source: "Peebles & Xie 2023, arXiv:2212.09748" },
+  FiLM: { ...pointwise, ...adaptive, source: "Perez et al. 2018, arXiv:1709.07871" },
 } as const satisfies Record<string, NormTraits>;
 
 export type NormName = keyof typeof family;
