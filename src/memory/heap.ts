@@ -19,6 +19,13 @@ export interface Slot {
   readonly dtype: DType;
 }
 
+/** `length` elements of a slot, from element `start` on. */
+export const partOf = ({ ptr, dtype }: Slot, start: number, length: number): Slot => ({
+  ptr: ptr + start * bytesPerElement[dtype],
+  length,
+  dtype,
+});
+
 function reserve(): { memory: WebAssembly.Memory; shared: boolean; maximum: number } {
   const sharing = typeof SharedArrayBuffer !== "undefined";
   for (const shared of sharing ? [true, false] : [false]) {

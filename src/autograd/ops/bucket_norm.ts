@@ -1,7 +1,6 @@
-import { bytesPerElement } from "../../base/dtype.js";
 import { kernels } from "../../kernels/dispatch.js";
 import type { NormGrads, RowStats, Stats } from "../../kernels/kernel_set.js";
-import type { Slot } from "../../memory/heap.js";
+import { partOf, type Slot } from "../../memory/heap.js";
 import type { Bucket } from "../../norm/mask.js";
 import { groupView, type NormCase, statisticCount } from "../../norm/views.js";
 import { tensor } from "../create.js";
@@ -42,11 +41,7 @@ function partsOf({ buckets, channels, groups, last }: BucketOptions): Part[] {
   });
 }
 
-const piece = ({ storage }: Tensor, start: number, length: number): Slot => ({
-  ptr: storage.ptr + start * bytesPerElement[storage.dtype],
-  length,
-  dtype: storage.dtype,
-});
+const piece = ({ storage }: Tensor, start: number, length: number): Slot => partOf(storage, start, length);
 
 type Saved = { x: Tensor; weight: Tensor | null; mean: Tensor; variance: Tensor };
 

@@ -1,15 +1,14 @@
-import type { DType } from "../../base/dtype.js";
 import { batchView } from "../../norm/views.js";
-import { full } from "../create.js";
+import { full, zeros } from "../create.js";
 import type { Tensor } from "../tensor.js";
 import { defineNorm } from "./fused_norm.js";
 
 const op = defineNorm("channel_affine");
 
-/** Mean 0 and variance 1 for each channel: with eps 0, normalization by them is the affine step alone. */
-const identity = (channels: number, dtype: DType) => ({
-  mean: full([channels], 0, { dtype }),
-  variance: full([channels], 1, { dtype }),
+/** Means 0 and variances 1: with eps 0, normalization by them is the affine step alone. */
+export const neutralStatistics = (length: number) => ({
+  mean: zeros([length], { dtype: "float64" }),
+  variance: full([length], 1, { dtype: "float64" }),
 });
 
 /**
@@ -25,5 +24,5 @@ export function channelAffine(
   if (!weight && !bias) return x;
   const on = batchView(x.shape, axis);
   const { channels } = on.view;
-  return op({ x, weight, bias }, { on, eps: 0, affineShape: [channels], given: identity(channels, "float64") });
+  return op({ x, weight, bias }, { on, eps: 0, affineShape: [channels], given: neutralStatistics(channels) });
 }

@@ -1,6 +1,6 @@
 import { kernels } from "../../kernels/dispatch.js";
 import type { NormGrads } from "../../kernels/kernel_set.js";
-import type { Slot } from "../../memory/heap.js";
+import { partOf, type Slot } from "../../memory/heap.js";
 import type { ColumnView } from "../../norm/views.js";
 import { full, tensor, zeros } from "../create.js";
 import { isRecording } from "../graph.js";
@@ -15,10 +15,7 @@ const statisticsOf = ({ batch, channels, merge }: ColumnView): number => (batch 
 const sumsOf = ({ batch, channels }: ColumnView): number => 2 * batch * channels;
 
 /** Part `index` of several arrays of equal length that lie one behind the other. */
-function part({ storage }: Tensor, index: number, length: number): Slot {
-  const bytes = storage.dtype === "float64" ? 8 : 4;
-  return { ptr: storage.ptr + index * length * bytes, length, dtype: storage.dtype };
-}
+const part = ({ storage }: Tensor, index: number, length: number): Slot => partOf(storage, index * length, length);
 
 /**
  * Mean and biased variance of each statistic of a column view, differentiable. With m values to a statistic,

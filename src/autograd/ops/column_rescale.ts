@@ -1,7 +1,6 @@
-import type { DType } from "../../base/dtype.js";
 import { kernels } from "../../kernels/dispatch.js";
 import type { Stats } from "../../kernels/kernel_set.js";
-import type { Slot } from "../../memory/heap.js";
+import { partOf } from "../../memory/heap.js";
 import type { ColumnView } from "../../norm/views.js";
 import { full, zeros } from "../create.js";
 import { defineOp, type Op } from "../op.js";
@@ -106,6 +105,5 @@ export function defineRescale(
 
 /** The first two rows of [3, statistics]. */
 function statsIn({ storage }: Tensor, length: number): Stats {
-  const slot = (row: number): Slot => ({ ptr: storage.ptr + row * length * 8, length, dtype: "float64" as DType });
-  return { mean: slot(0), variance: slot(1) };
+  return { mean: partOf(storage, 0, length), variance: partOf(storage, length, length) };
 }

@@ -1,10 +1,11 @@
 import { normalizeAxis } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
-import type { Slot } from "../../memory/heap.js";
+import { partOf, type Slot } from "../../memory/heap.js";
 import { type ColumnView, groupColumns } from "../../norm/views.js";
-import { full, tensor, zeros } from "../create.js";
+import { tensor, zeros } from "../create.js";
 import { defineOp } from "../op.js";
 import { Tensor } from "../tensor.js";
+import { neutralStatistics } from "./channel_affine.js";
 import { checkInputs } from "./fused_norm.js";
 
 type Inputs = { x: Tensor; weight: Tensor; bias: Tensor };
@@ -16,9 +17,9 @@ export interface GlobalResponseOptions {
 }
 
 /** Rows `from` to `to` of an array of `rows` equal rows. */
-function rowsOf({ storage: { ptr, length, dtype } }: Tensor, rows: number, from: number, to: number): Slot {
-  const row = length / rows;
-  return { ptr: ptr + from * row * (dtype === "float64" ? 8 : 4), length: (to - from) * row, dtype };
+function rowsOf({ storage }: Tensor, rows: number, from: number, to: number): Slot {
+  const row = storage.length / rows;
+  return partOf(storage, from * row, (to - from) * row);
 }
 
 /**
@@ -32,14 +33,9 @@ function pieces({ batch, outer, channels, inner }: ColumnView): { view: ColumnVi
   return Array.from({ length: batch }, (_, n) => ({ view, from: n, to: n + 1 }));
 }
 
-/** Mean 0 and variance 1: what makes normalization by given statistics a multiplication. */
-function identity(length: number) {
-  return { mean: zeros([length], { dtype: "float64" }), variance: full([length], 1, { dtype: "float64" }) };
-}
-
 /** Norms of each sample's channels over space, [batch * channels]; float64, so x up to 1e19 in float32 is well. */
 function lengthsOf(x: Tensor, view: ColumnView): Float64Array {
-  const { mean, variance } = identity(view.batch * view.channels);
+  const { mean, variance } = neutralStatistics(view.batch * view.channels);
   kernels.columnMoments(x.storage, { mean: mean.storage, variance: variance.storage }, view);
   const [of, squares] = [mean.storage.view, variance.storage.view];
   const m = view.outer * view.inner;
@@ -90,7 +86,7 @@ export const globalResponseNorm = defineOp<
       toBias[i] = b[c]!;
     }
     const out = Tensor.empty(x.shape, x.dtype);
-    const { mean, variance } = identity(lengths.length);
+    const { mean, variance } = neutralStatistics(lengths.length);
     for (const piece of pieces(view)) {
       const part = (t: Tensor) => rowsOf(t, view.batch, piece.from, piece.to);
       const stats = { mean: part(mean), variance: part(variance) };
@@ -102,7 +98,7 @@ export const globalResponseNorm = defineOp<
     const channels = weight.size;
     const { view } = groupColumns(x.shape, channels, axis);
     const length = lengths.size;
-    const { mean, variance } = identity(length);
+    const { mean, variance } = neutralStatistics(length);
     const sums = Tensor.empty([2, length], "float64");
     kernels.columnSums(x.storage, dy.storage, { mean: mean.storage, variance: variance.storage }, sums.storage, view);
     const g = Float64Array.from(lengths.storage.view);
@@ -153,7 +149,7 @@ function gradientToX(
       count[i] = slope === 0 ? Number.POSITIVE_INFINITY : -to[i]! / slope;
     }
   }
-  const { mean, variance } = identity(length);
+  const { mean, variance } = neutralStatistics(length);
   const dx = Tensor.empty(x.shape, x.dtype);
   for (const piece of pieces(view)) {
     const part = (t: Tensor) => rowsOf(t, batch, piece.from, piece.to);
