@@ -1,8 +1,8 @@
 import { DTypeError, ShapeError, StateError } from "../base/errors.js";
 import { formatShape, sameShape } from "../base/shape.js";
 import { kernels } from "../kernels/dispatch.js";
-import { disown, own, scope } from "../memory/scope.js";
-import { enableGrad, Need, type Node, noGrad, type Vertex } from "./graph.js";
+import { closeScope, disown, openScope, own, scope } from "../memory/scope.js";
+import { enableGrad, Need, type Node, noGrad, setRecording, setSpare, type Vertex } from "./graph.js";
 import { Tensor } from "./tensor.js";
 
 export interface BackwardOptions {
@@ -22,8 +22,9 @@ export function backward(output: Tensor, seed?: Tensor | null, options: Backward
     });
   }
   scope(() => {
-    const leaves = collectLeaves(output.vertex);
-    const grads = walk(output, seedFor(output, seed), leaves, options);
+    const nodes = nodesBehind(output.vertex);
+    const leaves = leavesOf(output.vertex, nodes);
+    const grads = walk(output, seedFor(output, seed), leaves, options, nodes);
     for (const [leaf, grad] of grads) accumulate(leaf, grad, options.createGraph === true);
     // Recorded gradients leave the scope with the graph behind them.
     return options.createGraph ? [...leaves].map((leaf) => leaf.grad) : null;
@@ -115,36 +116,45 @@ const zerosLike = (t: Tensor): Tensor => filledLike(t, 0);
 /** All nodes behind a vertex, oldest first. A list, not recursion: a graph may be deeper than the call stack. */
 function nodesBehind(root: Vertex): Node[] {
   const seen = new Set<Node>();
-  const open = root.node ? [root.node] : [];
-  while (open.length > 0) {
-    const node = open.pop()!;
-    if (seen.has(node)) continue;
-    seen.add(node);
-    for (const input of node.inputs) if (input?.node && !seen.has(input.node)) open.push(input.node);
-  }
-  return [...seen].sort((a, b) => a.id - b.id);
+  if (root.node) seen.add(root.node);
+  // A set is walked in the order of insertion, what is added on the way included.
+  for (const node of seen) for (const input of node.inputs) if (input?.node) seen.add(input.node);
+  return [...seen].sort(byAge);
 }
 
-function collectLeaves(root: Vertex): Set<Vertex> {
+const byAge = (a: Node, b: Node): number => a.id - b.id;
+
+function leavesOf(root: Vertex, nodes: readonly Node[]): Set<Vertex> {
   const leaves = new Set<Vertex>();
   const consider = (v: Vertex | null) => {
     if (v && !v.node && v.need === Need.wanted) leaves.add(v);
   };
   consider(root);
-  for (const node of nodesBehind(root)) for (const input of node.inputs) consider(input);
+  for (const node of nodes) for (const input of node.inputs) consider(input);
   return leaves;
 }
 
 /** The gradients of the wanted vertices. Visits only nodes on a path to one of them. */
-function walk(root: Tensor, seed: Tensor, wanted: ReadonlySet<Vertex>, options: BackwardOptions): Map<Vertex, Tensor> {
+function walk(
+  root: Tensor,
+  seed: Tensor,
+  wanted: ReadonlySet<Vertex>,
+  options: BackwardOptions,
+  nodes = nodesBehind(root.vertex),
+): Map<Vertex, Tensor> {
   const grads = new Map<Vertex, Tensor>();
   try {
-    collect(root, seed, wanted, options, grads);
+    collect(root, seed, wanted, options, nodes, grads);
   } catch (error) {
     for (const grad of grads.values()) grad.dispose();
     throw error;
   }
-  return new Map([...wanted].flatMap((v) => (grads.has(v) ? [[v, disown(grads.get(v)!)] as const] : [])));
+  const found = new Map<Vertex, Tensor>();
+  for (const v of wanted) {
+    const grad = grads.get(v);
+    if (grad) found.set(v, disown(grad));
+  }
+  return found;
 }
 
 /** Fills `grads`, whose handles are its own until they are disposed or handed on. */
@@ -153,33 +163,61 @@ function collect(
   seed: Tensor,
   wanted: ReadonlySet<Vertex>,
   options: BackwardOptions,
+  nodes: readonly Node[],
   grads: Map<Vertex, Tensor>,
 ): void {
   const createGraph = options.createGraph === true;
   const keepGraph = createGraph || options.retainGraph === true;
-  const nodes = nodesBehind(root.vertex);
   const leads = new Set<Vertex>(wanted);
   for (const node of nodes) {
-    if (node.inputs.some((v) => v !== null && leads.has(v))) leads.add(node.output);
+    for (const v of node.inputs) {
+      if (v === null || !leads.has(v)) continue;
+      leads.add(node.output);
+      break;
+    }
   }
   if (leads.has(root.vertex)) grads.set(root.vertex, seed.alias());
-  const step = createGraph ? enableGrad : noGrad;
-  for (const node of nodes.reverse()) {
+  for (let at = nodes.length - 1; at >= 0; at--) {
+    const node = nodes[at]!;
     const dy = grads.get(node.output);
     if (!dy) continue;
-    const needed = node.inputs.map((v) => v !== null && leads.has(v));
-    if (needed.includes(true)) {
+    const lasting = wanted.has(node.output);
+    if (leads.has(node.output)) {
       if (createGraph && !node.twiceDifferentiable) throw noSecondDerivative(node.name);
-      const parts = scope(() => step(() => node.backward(dy, needed)));
-      for (const [i, part] of parts.entries()) if (part) add(grads, node.inputs[i]!, part, createGraph);
-      // The map holds handles of its own. An owned part is dy or a saved value handed through, which stays.
+      const needed = node.inputs.map((v) => v !== null && leads.has(v));
+      const parts = partsOf(node, dy, needed, createGraph, !lasting && !createGraph);
+      for (let i = 0; i < parts.length; i++) {
+        if (parts[i]) add(grads, node.inputs[i]!, parts[i]!, createGraph);
+      }
       for (const part of parts) if (part && !part.owned) part.dispose();
     }
-    if (!wanted.has(node.output)) {
+    if (!lasting) {
       grads.delete(node.output);
       dy.dispose();
     }
     if (!keepGraph) node.dispose();
+  }
+}
+
+/** The gradients of a node's inputs, in a scope of their own. */
+function partsOf(
+  node: Node,
+  dy: Tensor,
+  needed: readonly boolean[],
+  record: boolean,
+  spare: boolean,
+): (Tensor | null)[] {
+  const outer = openScope();
+  const before = setRecording(record);
+  let parts: (Tensor | null)[] | null = null;
+  try {
+    if (spare) setSpare(dy);
+    parts = node.backward(dy, needed);
+    return parts;
+  } finally {
+    setSpare(null);
+    setRecording(before);
+    closeScope(outer, parts);
   }
 }
 
@@ -194,7 +232,8 @@ const noSecondDerivative = (name: string): StateError =>
 function add(grads: Map<Vertex, Tensor>, vertex: Vertex, part: Tensor, createGraph: boolean): void {
   const before = grads.get(vertex);
   if (!before) {
-    grads.set(vertex, part.alias());
+    // The map holds handles of its own: the part itself, or an alias of what is dy or a saved value handed through.
+    grads.set(vertex, part.owned ? part.alias() : own(part));
     return;
   }
   if (!createGraph && before.storage.exclusive) {
@@ -202,7 +241,7 @@ function add(grads: Map<Vertex, Tensor>, vertex: Vertex, part: Tensor, createGra
     return;
   }
   const total = scope(() => (createGraph ? enableGrad : noGrad)(() => before.add(part)));
-  grads.set(vertex, total.alias());
+  grads.set(vertex, own(total));
   before.dispose();
 }
 
@@ -211,11 +250,11 @@ function accumulate(leaf: Vertex, grad: Tensor, createGraph: boolean): void {
   // A scope disposes a leaf's gradient together with the leaf; the graph may outlive both.
   if (!before || before.disposed) {
     // A gradient that shares memory (with dy, say) gets its own, since optimizers and clipping write to it.
-    leaf.grad = own(createGraph || grad.storage.exclusive ? grad.alias() : copyOf(grad));
+    leaf.grad = own(createGraph || grad.storage.exclusive ? grad : copyOf(grad));
     return;
   }
   if (createGraph) {
-    leaf.grad = own(enableGrad(() => before.add(grad)).alias());
+    leaf.grad = own(enableGrad(() => before.add(grad)));
     return;
   }
   kernels.addScaled(grad.storage, before.storage, 1);

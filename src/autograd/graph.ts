@@ -8,14 +8,35 @@ let recording = true;
 
 export const isRecording = (): boolean => recording;
 
-function withRecording<T>(on: boolean, body: () => T): T {
+/** Turns the tape on or off and returns what it was, for callers that put it back themselves. */
+export function setRecording(on: boolean): boolean {
   const before = recording;
   recording = on;
+  return before;
+}
+
+function withRecording<T>(on: boolean, body: () => T): T {
+  const before = setRecording(on);
   try {
     return body();
   } finally {
     recording = before;
   }
+}
+
+let spare: Tensor | null = null;
+
+/** Says which tensor the backward of one node may overwrite: its dy, if nobody asks for that one afterwards. */
+export function setSpare(dy: Tensor | null): void {
+  spare = dy;
+}
+
+/**
+ * For the backward of an op with one input: dy itself, to be overwritten by dx of the same shape, where dy is not needed
+ * any more and nobody else sees its memory; else a new tensor.
+ */
+export function gradientLike(dy: Tensor, fresh: () => Tensor): Tensor {
+  return spare === dy && dy.storage.exclusive ? dy : fresh();
 }
 
 /** Runs `body` without writing to the tape: nothing inside can be differentiated, and nothing is kept for it. */
@@ -41,7 +62,20 @@ export class Vertex {
   ) {}
 }
 
-type Backward = (dy: Tensor, saved: readonly (Tensor | null)[], needed: readonly boolean[]) => (Tensor | null)[];
+/** What a node needs to know of its op. */
+export interface NodeRule {
+  readonly name: string;
+  /** One thunk an input; saved values and wishes come by name. */
+  readonly backward:
+    | ((
+        dy: Tensor,
+        saved: Record<string, Tensor | null>,
+        options: unknown,
+        needs: Record<string, boolean>,
+      ) => Readonly<Record<string, (() => Tensor) | undefined>>)
+    | null;
+  readonly twiceDifferentiable?: true;
+}
 
 let nodes = 0;
 
@@ -78,31 +112,45 @@ export function recordedBy<T>(to: Recorder, body: () => T): T {
 export class Node implements ScopeMember {
   readonly id = nodes++;
   owned = false;
+  mark = 0;
   readonly output: Vertex;
-  private saved: readonly (Tensor | null)[] | null = null;
+  private saved: (Tensor | null)[] | null = null;
   private source: Source | null = null;
   readonly versions: readonly number[];
   /** Type and shape of what was saved; noted only while somebody records. */
   readonly savedKinds: readonly string[] | null;
 
+  /** `out`, which has no place in the graph yet, gets this node's. */
   constructor(
-    readonly name: string,
+    private readonly rule: NodeRule,
+    private readonly inputNames: readonly string[],
     readonly inputs: readonly (Vertex | null)[],
-    saved: readonly (Tensor | null)[],
-    private readonly goBack: Backward,
-    /** Whether backward is made of differentiable ops, so that it can itself be recorded. */
-    readonly twiceDifferentiable: boolean,
-    readonly options: unknown = null,
+    out: Tensor,
+    private readonly savedNames: readonly string[],
+    saved: Readonly<Record<string, Tensor | null | undefined>>,
+    readonly options: unknown,
   ) {
     let need: Need = Need.none;
     for (const input of inputs) if (input && input.need > need) need = input.need;
     this.output = new Vertex(need, this);
-    this.versions = saved.map((t) => t?.storage.version ?? 0);
-    this.savedKinds = recorder && saved.map((t) => (t ? `${t.dtype} ${formatShape(t.shape)}` : ""));
+    // Before the tape takes its handles: an op that saves its own result saves it at the place that result has.
+    out.vertex = this.output;
+    const list = savedNames.map((name) => saved[name] ?? null);
+    this.versions = list.map(versionOf);
+    this.savedKinds = recorder && list.map((t) => (t ? `${t.dtype} ${formatShape(t.shape)}` : ""));
     this.source = recorder?.(this) ?? null;
     // Handles of the tape's own: what the user does with theirs (dispose, using) does not touch the backward pass.
-    if (!this.source) this.saved = saved.map((t) => t?.alias() ?? null);
+    if (!this.source) this.saved = list.map(keepHandle);
     track(this);
+  }
+
+  get name(): string {
+    return this.rule.name;
+  }
+
+  /** Whether backward is made of differentiable ops, so that it can itself be recorded. */
+  get twiceDifferentiable(): boolean {
+    return this.rule.twiceDifferentiable === true;
   }
 
   backward(dy: Tensor, needed: readonly boolean[]): (Tensor | null)[] {
@@ -115,15 +163,16 @@ export class Node implements ScopeMember {
         fix: "Pass { retainGraph: true } to the first one, or call backward inside the scope",
       });
     }
-    for (const [i, t] of this.saved.entries()) {
+    const byName: Record<string, Tensor | null> = {};
+    for (let i = 0; i < this.saved.length; i++) {
+      const t = this.saved[i]!;
       if (t && t.storage.version !== this.versions[i]) throw savedValueChanged(this.name);
+      byName[this.savedNames[i]!] = t;
     }
-    return this.goBack(dy, this.saved, needed);
-  }
-
-  /** Gives saved values that stand at one vertex another: an op's result has its own vertex only once the node is there. */
-  relabel(from: Vertex, to: Vertex): void {
-    this.saved = this.saved?.map((t) => (t && t.vertex === from ? t.moveTo(to) : t)) ?? null;
+    const needs: Record<string, boolean> = {};
+    for (let i = 0; i < needed.length; i++) needs[this.inputNames[i]!] = needed[i]!;
+    const thunks = this.rule.backward!(dy, byName, this.options, needs);
+    return this.inputNames.map((name, i) => (needed[i] ? (thunks[name]?.() ?? null) : null));
   }
 
   /** Whether the node can still go back. */
@@ -156,7 +205,14 @@ export class Node implements ScopeMember {
   dependencies(visit: (member: ScopeMember) => void): void {
     for (const input of this.inputs) if (input?.node) visit(input.node);
   }
+
+  leaveScopes(): void {
+    if (this.saved) for (const t of this.saved) t?.leaveScopes();
+  }
 }
+
+const versionOf = (t: Tensor | null): number => (t ? t.storage.version : 0);
+const keepHandle = (t: Tensor | null): Tensor | null => (t ? t.keep() : null);
 
 export const savedValueChanged = (name: string): StateError =>
   new StateError({

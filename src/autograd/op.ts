@@ -1,7 +1,7 @@
 import { isFloating } from "../base/dtype.js";
 import { DTypeError, describeValue } from "../base/errors.js";
-import { scope } from "../memory/scope.js";
-import { isRecording, Need, Node, noGrad } from "./graph.js";
+import { closeScope, openScope } from "../memory/scope.js";
+import { Need, Node, type NodeRule, setRecording } from "./graph.js";
 import { Tensor } from "./tensor.js";
 
 export type OpInputs = Readonly<Record<string, Tensor | null | undefined>>;
@@ -46,15 +46,25 @@ export function defineOp<
   S extends OpInputs = Record<never, never>,
   X = undefined,
 >(definition: OpDefinition<I, O, S, X>): Op<I, O, X> {
+  const names: Names = { inputs: [], saved: [] };
+  const rule = definition as unknown as NodeRule;
+  // No closures and no wrappers here: this is the way of every op, and a small one takes a microsecond in all.
   const run = (inputs: I, options: O): { out: Tensor; extra: X } => {
     checkTensors(definition.name, inputs);
-    const { out, extra } = scope(() => {
-      const made = noGrad(() => definition.forward(inputs, options));
-      const node = isRecording() ? record(definition, inputs, options, made) : null;
-      const result = node ? new Tensor(made.out.storage.retain(), made.out.shape, node.output) : made.out;
-      return { out: result, extra: made.extra };
-    });
-    return { out, extra: extra as X };
+    const outer = openScope();
+    const taping = setRecording(false);
+    let made: { out: Tensor; saved?: S; extra?: X };
+    try {
+      made = definition.forward(inputs, options);
+      if (taping) made.out = record(rule, names, inputs, options, made);
+    } catch (error) {
+      closeScope(outer, null);
+      throw error;
+    } finally {
+      setRecording(taping);
+    }
+    closeScope(outer, made.out, made.extra ?? null);
+    return made as { out: Tensor; extra: X };
   };
   const op = (inputs: I, options: O): Tensor => run(inputs, options).out;
   return Object.assign(op, { run });
@@ -69,36 +79,50 @@ function checkTensors(op: string, inputs: OpInputs): void {
   }
 }
 
-function record<I extends OpInputs, O, S extends OpInputs, X>(
-  definition: OpDefinition<I, O, S, X>,
-  inputs: I,
-  options: O,
-  made: { out: Tensor; saved?: S },
-): Node | null {
-  const names = Object.keys(inputs) as (keyof I & string)[];
-  const vertices = names.map((name) => {
+/** An op's names of inputs and of saved values, as lists: nearly always the same from call to call. */
+interface Names {
+  inputs: readonly string[];
+  saved: readonly string[];
+}
+
+/** `known` if it lists the properties of `of`, else a new list. */
+function namesOf(of: object, known: readonly string[]): readonly string[] {
+  let i = 0;
+  for (const name in of) {
+    if (known[i] !== name) return Object.keys(of);
+    i++;
+  }
+  return i === known.length ? known : Object.keys(of);
+}
+
+const nothing = {};
+
+/** Writes a node where an input asks for a gradient. Returns the result, at its place in the graph. */
+function record(
+  rule: NodeRule,
+  names: Names,
+  inputs: OpInputs,
+  options: unknown,
+  { out, saved }: { out: Tensor; saved?: OpInputs },
+): Tensor {
+  if (!rule.backward || !isFloating(out.dtype)) return out;
+  let need: Need = Need.none;
+  let fresh = !out.owned && out.vertex.need === Need.none;
+  for (const name in inputs) {
+    const input = inputs[name];
+    if (!input) continue;
+    if (input.vertex.need > need) need = input.vertex.need;
+    if (input === out) fresh = false;
+  }
+  if (need === Need.none) return out;
+  names.inputs = namesOf(inputs, names.inputs);
+  names.saved = namesOf(saved ?? nothing, names.saved);
+  const vertices = names.inputs.map((name) => {
     const vertex = inputs[name]?.vertex;
     return vertex && vertex.need !== Need.none ? vertex : null;
   });
-  const { backward } = definition;
-  if (!backward || !isFloating(made.out.dtype) || vertices.every((v) => v === null)) return null;
-
-  const savedNames = Object.keys(made.saved ?? {});
-  const savedTensors = savedNames.map((name) => made.saved![name] ?? null);
-  const node: Node = new Node(
-    definition.name,
-    vertices,
-    savedTensors,
-    (dy, saved, needed) => {
-      const byName = Object.fromEntries(savedNames.map((name, i) => [name, saved[i]])) as unknown as S;
-      const needs = Object.fromEntries(names.map((name, i) => [name, needed[i]])) as Needs<I>;
-      const thunks = backward(dy, byName, options, needs);
-      return names.map((name, i) => (needed[i] ? (thunks[name]?.() ?? null) : null));
-    },
-    definition.twiceDifferentiable ?? false,
-    options,
-  );
-  // An op that saves its own result (exp, softmax) saves it under the vertex the user's tensor has.
-  node.relabel(made.out.vertex, node.output);
-  return node;
+  // A result that somebody has already, an input say, keeps its place, and the op's result is a handle of its own.
+  const result = fresh ? out : out.detach();
+  new Node(rule, names.inputs, vertices, result, names.saved, saved ?? nothing, options);
+  return result;
 }

@@ -1,6 +1,7 @@
 import { type DType, isFloating, type NumberArray } from "../base/dtype.js";
 import { DTypeError, ShapeError, StateError } from "../base/errors.js";
 import { formatShape, numberOfElements, type Shape } from "../base/shape.js";
+import { heap } from "../memory/heap.js";
 import { disown, own, type ScopeMember, track } from "../memory/scope.js";
 import { Storage } from "../memory/storage.js";
 import "../memory/dispose_symbol.js";
@@ -17,6 +18,7 @@ export type NestedArray = number | NestedArray[];
  */
 export class Tensor implements ScopeMember {
   owned = false;
+  mark = 0;
   readonly device = "cpu";
   private held: Storage | null;
   private type: DType;
@@ -24,11 +26,15 @@ export class Tensor implements ScopeMember {
   constructor(
     storage: Storage,
     readonly shape: Shape,
-    readonly vertex: Vertex = new Vertex(Need.none),
+    /** Its place in the graph; an op gives its result one there once it is recorded. */
+    public vertex: Vertex = new Vertex(Need.none),
+    /** False for a handle that its maker disposes: no scope knows of it. */
+    tracked = true,
   ) {
     this.held = storage;
     this.type = storage.dtype;
-    track(this);
+    if (tracked) track(this);
+    else this.owned = true;
   }
 
   /** A new tensor with undefined contents. */
@@ -106,6 +112,11 @@ export class Tensor implements ScopeMember {
     return t;
   }
 
+  /** A second handle that the tape keeps and disposes. */
+  keep(): Tensor {
+    return new Tensor(this.storage.retain(), this.shape, this.vertex, false);
+  }
+
   /** This handle's storage under a handle at another vertex; this one is disposed. */
   moveTo(vertex: Vertex): Tensor {
     const t = new Tensor(this.storage.retain(), this.shape, vertex);
@@ -141,8 +152,12 @@ export class Tensor implements ScopeMember {
     if (this.vertex.grad) visit(this.vertex.grad);
   }
 
-  belongings(visit: (member: ScopeMember) => void): void {
-    if (this.vertex.grad) visit(this.vertex.grad);
+  belongings(): ScopeMember | null {
+    return this.vertex.grad;
+  }
+
+  leaveScopes(): void {
+    this.held?.watch();
   }
 
   /** A copy of the numbers, in row-major order. */
@@ -175,7 +190,7 @@ export class Tensor implements ScopeMember {
         fix: "Use dataSync() or toArray(), or reduce it first",
       });
     }
-    return this.storage.view[0]!;
+    return heap.read(this.storage, 0);
   }
 
   /** Overwrites the numbers in place. A graph that saved the old ones will refuse to go back. */
@@ -199,6 +214,7 @@ export class Tensor implements ScopeMember {
     }
     const before = this.held;
     this.held = other.storage.retain();
+    this.held.watch();
     this.type = other.dtype;
     before?.release();
     return this;

@@ -30,7 +30,12 @@ export function checkShape(shape: Shape, what = "shape"): void {
   }
 }
 
-export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((d, i) => d === b[i]);
+export function sameShape(a: Shape, b: Shape): boolean {
+  if (a === b) return true;
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
 
 /** NumPy's rule: align right; two lengths fit when they are equal or one of them is 1. */
 export function broadcastShapes(a: Shape, b: Shape): Shape {

@@ -32,7 +32,10 @@ export const normKinds = Object.keys(norms) as NormKind[];
  * Three blocks of convolution 3x3, normalization and ReLU, then one linear layer: the same for every kind of
  * normalization, so that this is all that differs between runs.
  */
-export function convNet({ imageShape, classes }: ImageSplits, norm: NormKind): Sequential {
+export function convNet(
+  { imageShape, classes }: Pick<ImageSplits, "imageShape" | "classes">,
+  norm: NormKind,
+): Sequential {
   const [channels = 1, size = 8] = imageShape;
   const half = Math.floor(size / 2);
   const pooled = Math.min(4, half);

@@ -13,13 +13,14 @@ function dispatched(): KernelSet {
   const table: Record<string, AnyKernel> = {};
   for (const [name, slow] of Object.entries(reference) as [string, AnyKernel][]) {
     const fast = (wasm as Record<string, AnyKernel | undefined>)[name];
+    // Nine parameters are the most that a kernel has; a list of them would be made anew for each call.
     table[name] = fast
-      ? (...args) => {
+      ? (a, b, c, d, e, f, g, h, i) => {
           try {
-            fast(...args);
+            fast(a, b, c, d, e, f, g, h, i);
           } catch (error) {
             if (!(error instanceof UnsupportedKernel)) throw error;
-            slow(...args);
+            slow(a, b, c, d, e, f, g, h, i);
           }
         }
       : slow;

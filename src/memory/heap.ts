@@ -103,20 +103,25 @@ export class Heap {
 
   /** Elements of a slot as a view; valid until the heap grows, so take it afresh for each use. */
   view(slot: Slot): NumberArray {
-    this.refresh();
     const from = slot.ptr / bytesPerElement[slot.dtype];
-    const all = slot.dtype === "float32" ? this.f32 : slot.dtype === "float64" ? this.f64 : this.i32;
-    return all.subarray(from, from + slot.length);
+    return this.allOf(slot.dtype).subarray(from, from + slot.length);
+  }
+
+  /** One element of a slot; making a view for it would cost many times as much. */
+  read(slot: Slot, index: number): number {
+    return this.allOf(slot.dtype)[slot.ptr / bytesPerElement[slot.dtype] + index]!;
+  }
+
+  write(slot: Slot, index: number, value: number): void {
+    this.allOf(slot.dtype)[slot.ptr / bytesPerElement[slot.dtype] + index] = value;
   }
 
   /** The whole memory as 32-bit words and as doubles, for kernel arguments and control words. */
   get words(): Int32Array {
-    this.refresh();
     return this.i32;
   }
 
   get doubles(): Float64Array {
-    this.refresh();
     return this.f64;
   }
 
@@ -129,8 +134,12 @@ export class Heap {
     return `${mib(liveBytes)} MiB in ${liveBlocks} blocks${told.length > 0 ? ` (${told.join(", ")})` : ""}`;
   }
 
+  private allOf(dtype: DType): NumberArray {
+    return dtype === "float32" ? this.f32 : dtype === "float64" ? this.f64 : this.i32;
+  }
+
+  /** After each growth, which `grow` alone brings about. */
   private refresh(): void {
-    if (this.buffer === this.memory.buffer) return;
     this.buffer = this.memory.buffer;
     this.f32 = new Float32Array(this.buffer);
     this.f64 = new Float64Array(this.buffer);

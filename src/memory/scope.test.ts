@@ -1,16 +1,22 @@
 import { expect, test } from "vitest";
 import { heap } from "./heap.js";
-import { own, type ScopeMember, scope, track } from "./scope.js";
+import { disown, own, type ScopeMember, scope, track } from "./scope.js";
 import { Storage } from "./storage.js";
 
 class Thing implements ScopeMember {
   owned = false;
+  mark = 0;
   disposed = false;
+  /** How often it was told that no scope will dispose it. */
+  left = 0;
   constructor(readonly needs: Thing[] = []) {
     track(this);
   }
   dispose(): void {
     this.disposed = true;
+  }
+  leaveScopes(): void {
+    this.left++;
   }
   dependencies(visit: (member: ScopeMember) => void): void {
     for (const thing of this.needs) visit(thing);
@@ -58,6 +64,18 @@ test("an error disposes everything and passes", () => {
   expect(thing.disposed).toBe(true);
   const after = new Thing();
   expect(after.disposed).toBe(false);
+});
+
+test("what no scope will dispose any more is told so, once its last scope has ended", () => {
+  expect(new Thing().left).toBe(1);
+  const [inner, owned] = scope(() => {
+    const things = scope(() => [new Thing(), own(new Thing())]);
+    // The owned one has left all scopes; the other is in this one now.
+    expect(things.map((t) => t.left)).toEqual([0, 1]);
+    return things;
+  });
+  expect([inner!.left, owned!.left]).toEqual([1, 1]);
+  expect(disown(own(new Thing())).left).toBe(2);
 });
 
 test("an async body is refused", () => {

@@ -4,18 +4,27 @@ import { StateError } from "../base/errors.js";
 export interface ScopeMember {
   /** True once a module, an optimizer or a `.grad` owns it: scopes then leave it alone. */
   owned: boolean;
+  /** A number of the scopes' own, by which a scope that ends tells its members from others. */
+  mark: number;
   dispose(): void;
+  /** No scope will dispose it any more: from now on its owner does, or else garbage collection. */
+  leaveScopes(): void;
   /** Everything that must live as long as this does (the graph behind a returned loss). */
   dependencies?(visit: (member: ScopeMember) => void): void;
   /** What nobody but this owns, and what goes when it goes (a tensor's gradient). */
-  belongings?(visit: (member: ScopeMember) => void): void;
+  belongings?(): ScopeMember | null;
 }
 
-let current: ScopeMember[] | null = null;
+/** Members of all open scopes, those of the innermost one last: an op opens a scope, so that an array each would be dear. */
+const members: ScopeMember[] = [];
+/** Where the innermost scope begins in `members`; -1 when none is open. */
+let start = -1;
+let marks = 0;
 
 /** Called by everything with a lifetime when it is made. */
 export function track(member: ScopeMember): void {
-  current?.push(member);
+  if (start >= 0) members.push(member);
+  else member.leaveScopes();
 }
 
 /** Takes a member out of every scope: from now on its owner decides when it goes. */
@@ -27,8 +36,22 @@ export function own<T extends ScopeMember>(member: T): T {
 /** Gives an owned member back to the scope that is open now, or to garbage collection when none is. */
 export function disown<T extends ScopeMember>(member: T): T {
   member.owned = false;
-  current?.push(member);
+  track(member);
   return member;
+}
+
+/** Opens a scope without a function around it. What it returns must reach `closeScope`, whatever is thrown. */
+export function openScope(): number {
+  const outer = start;
+  start = members.length;
+  return outer;
+}
+
+/** Ends the innermost scope; `outer` is what `openScope` returned, `result` and `more` what may leave with its graph. */
+export function closeScope(outer: number, result: unknown, more: unknown = null): void {
+  const from = start;
+  start = outer;
+  release(from, result, more);
 }
 
 /**
@@ -37,9 +60,7 @@ export function disown<T extends ScopeMember>(member: T): T {
  * Throws StateError for an async body: what it makes after its first await would escape.
  */
 export function scope<T>(body: () => T): T {
-  const outer = current;
-  const members: ScopeMember[] = [];
-  current = members;
+  const outer = openScope();
   let result: T;
   try {
     result = body();
@@ -51,32 +72,62 @@ export function scope<T>(body: () => T): T {
       });
     }
   } catch (error) {
-    current = outer;
-    release(members, null);
+    closeScope(outer, null);
     throw error;
   }
-  current = outer;
-  release(members, result);
+  closeScope(outer, result);
   return result;
 }
 
-function release(members: ScopeMember[], result: unknown): void {
+/** What leaves the scope that is ending, in the order it was found. Empty between releases. */
+const kept: ScopeMember[] = [];
+let leaving = 0;
+
+function keep(member: ScopeMember): void {
+  if (member.mark !== leaving) return;
+  member.mark = 0;
+  kept.push(member);
+}
+
+function release(from: number, result: unknown, more: unknown): void {
   // Only members of this scope are of interest: what they depend on was made earlier, so nothing older can lead back
   // to a member. A worklist, not recursion: a graph may be deeper than the call stack.
-  const leaving = new Set(members);
-  const belongings: [ScopeMember, ScopeMember][] = [];
-  for (const owner of members) if (!owner.owned) owner.belongings?.((thing) => belongings.push([owner, thing]));
-  for (const [, thing] of belongings) leaving.add(thing);
-  const kept: ScopeMember[] = [];
-  const keep = (member: ScopeMember): void => {
-    if (leaving.delete(member)) kept.push(member);
-  };
-  visitMembers(result, keep);
+  const mark = ++marks;
+  leaving = mark;
+  const end = members.length;
+  let belongings: [ScopeMember, ScopeMember][] | null = null;
+  for (let i = from; i < end; i++) members[i]!.mark = mark;
+  for (let i = from; i < end; i++) {
+    const owner = members[i]!;
+    const thing = owner.owned ? null : owner.belongings?.();
+    if (!thing) continue;
+    thing.mark = mark;
+    belongings ??= [];
+    belongings.push([owner, thing]);
+  }
+  if (result !== null) visitMembers(result, keep);
+  if (more !== null) visitMembers(more, keep);
   for (let i = 0; i < kept.length; i++) kept[i]!.dependencies?.(keep);
-  // What outlives its owner, because it was returned alone, is from now on a member like any other.
-  for (const [owner, thing] of belongings) if (leaving.has(owner)) thing.owned = false;
-  for (const member of leaving) if (!member.owned) member.dispose();
-  if (current) for (const member of kept) if (!member.owned) current.push(member);
+  if (belongings) {
+    for (const [owner, thing] of belongings) {
+      if (owner.mark !== mark) continue;
+      // It goes with its owner; what was returned alone, and so outlives it, is from now on a member like any other.
+      thing.owned = false;
+      if (thing.mark === mark) members.push(thing);
+    }
+  }
+  for (let i = from; i < members.length; i++) {
+    const member = members[i]!;
+    if (member.mark !== mark) continue;
+    if (member.owned) member.leaveScopes();
+    else member.dispose();
+  }
+  while (members.length > from) members.pop();
+  for (const member of kept) {
+    if (start >= 0 && !member.owned) members.push(member);
+    else member.leaveScopes();
+  }
+  kept.length = 0;
 }
 
 function visitMembers(value: unknown, visit: (member: ScopeMember) => void): void {

@@ -4,12 +4,13 @@ import { heap, type Slot } from "./heap.js";
 
 /**
  * One block of the heap, counted by its holders (tensors that share it, and the tape). The block returns to the heap
- * when the last holder lets go; if all holders are garbage collected first, the registry below returns it.
+ * when the last holder lets go; where that is left to garbage collection, `watch` puts it under the registry below.
  */
 export class Storage implements Slot {
   readonly ptr: number;
   private readonly block: number;
   private holders = 1;
+  private watched = false;
   /** Counts writes in place, so that a backward pass can tell that a value it saved has changed. */
   version = 0;
 
@@ -19,7 +20,6 @@ export class Storage implements Slot {
   ) {
     this.block = heap.allocate(Math.max(1, length) * bytesPerElement[dtype]);
     this.ptr = heap.address(this.block);
-    lost.register(this, this.block, this);
   }
 
   get alive(): boolean {
@@ -36,6 +36,16 @@ export class Storage implements Slot {
     return heap.view(this);
   }
 
+  /**
+   * Called once no scope is sure to release it: from now on the block returns as well when all holders are garbage.
+   * Not done for every storage, since a registration costs more than the whole rest of a small tensor.
+   */
+  watch(): void {
+    if (this.watched || this.holders <= 0) return;
+    this.watched = true;
+    lost.register(this, this.block, this);
+  }
+
   retain(): this {
     this.holders++;
     return this;
@@ -43,7 +53,7 @@ export class Storage implements Slot {
 
   release(): void {
     if (--this.holders !== 0) return;
-    lost.unregister(this);
+    if (this.watched) lost.unregister(this);
     heap.free(this.block);
   }
 }

@@ -1,8 +1,9 @@
 import { type DType, isFloating, promote } from "../../base/dtype.js";
 import { DTypeError } from "../../base/errors.js";
-import { broadcastShapes, numberOfElements, type Shape } from "../../base/shape.js";
+import { broadcastShapes, numberOfElements, type Shape, sameShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
 import type { BinaryOp, BroadcastPlan, UnaryOp } from "../../kernels/kernel_set.js";
+import { heap } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
 import { defineOp, type Op } from "../op.js";
 import { Tensor } from "../tensor.js";
@@ -13,7 +14,7 @@ type Binary = Op<{ a: Tensor; b: Tensor }, Record<never, never>, undefined>;
 /** A number as a tensor without axes, so that it broadcasts against anything. */
 export function scalar(value: number, dtype: DType): Tensor {
   const storage = new Storage(1, dtype);
-  storage.view[0] = value;
+  heap.write(storage, 0, value);
   return new Tensor(storage, []);
 }
 
@@ -156,7 +157,11 @@ export function where(condition: Tensor, a: Tensor | number, b: Tensor | number)
  * as through one axis. Most plans come out with rank 1 to 3.
  */
 export function broadcastPlan(a: Shape, b: Shape, shape: Shape): BroadcastPlan {
-  if (numberOfElements(shape) === 0) return { shape: [0], aStrides: [1], bStrides: [1] };
+  const size = numberOfElements(shape);
+  // Nearly all calls are these: equal shapes, and a number beside a tensor.
+  if (size === 0 || (sameShape(a, shape) && sameShape(b, shape))) return flat(size, STEPS, STEPS);
+  if (b.length === 0) return flat(size, STEPS, STAYS);
+  if (a.length === 0) return flat(size, STAYS, STEPS);
   const aStrides = stridesFor(a, shape);
   const bStrides = stridesFor(b, shape);
   const merged: { shape: number[]; aStrides: number[]; bStrides: number[] } = { shape: [], aStrides: [], bStrides: [] };
@@ -176,6 +181,14 @@ export function broadcastPlan(a: Shape, b: Shape, shape: Shape): BroadcastPlan {
   }
   return merged.shape.length > 0 ? merged : { shape: [1], aStrides: [0], bStrides: [0] };
 }
+
+const STEPS: readonly number[] = [1];
+const STAYS: readonly number[] = [0];
+const flat = (size: number, aStrides: readonly number[], bStrides: readonly number[]): BroadcastPlan => ({
+  shape: [size],
+  aStrides,
+  bStrides,
+});
 
 function stridesFor(from: Shape, to: Shape): number[] {
   const strides = new Array<number>(to.length).fill(0);

@@ -72,18 +72,39 @@ function sayOnce(): void {
   );
 }
 
+let doubles = heap.doubles;
+let argumentBlock = argumentsIn(doubles);
+
+function argumentsIn(all: Float64Array): Float64Array {
+  return all.subarray(ARGS_ADDRESS / 8, ARGS_ADDRESS / 8 + MAX_ARGS);
+}
+
+/** Where the next kernel's arguments go: doubles, in the order of its argument class. To be taken afresh for each call. */
+export function kernelArgs(): Float64Array {
+  if (doubles !== heap.doubles) {
+    doubles = heap.doubles;
+    argumentBlock = argumentsIn(doubles);
+  }
+  return argumentBlock;
+}
+
+/** `launch` for bindings that hand over a list. */
+export function launch(name: string, units: number, work: number, args: readonly number[]): void {
+  if (args.length > MAX_ARGS) throw new Error(`kernel ${name} takes ${args.length} arguments; ${MAX_ARGS} fit`);
+  const to = kernelArgs();
+  for (let i = 0; i < args.length; i++) to[i] = args[i]!;
+  run(kernelIndex(name), units, work);
+}
+
 /**
- * Runs kernel `name` over the units [0, units), cut into chunks that the caller and the workers take as they can.
+ * Runs a kernel, whose arguments stand in `kernelArgs`, over the units [0, units), cut into chunks that the caller and the
+ * workers take as they can.
  *
  * A unit writes what no other unit writes, and what it writes depends on the shapes alone; that is why any number
  * of threads gives the same bits. `work` is the rough number of element operations, to decide whether to fork.
- * `args` become doubles in the kernel's argument block, in order.
  */
-export function launch(name: string, units: number, work: number, args: readonly number[]): void {
+export function run(index: number, units: number, work: number): void {
   if (units <= 0) return;
-  if (args.length > MAX_ARGS) throw new Error(`kernel ${name} takes ${args.length} arguments; ${MAX_ARGS} fit`);
-  heap.doubles.set(args, ARGS_ADDRESS / 8);
-  const index = kernelIndex(name);
   const kernel = kernelTable[index]!;
   if (units === 1 || work < FORK_WORK || getThreads() === 1) {
     if (!heap.shared && work >= FORK_WORK && hardwareThreads() > 1) sayOnce();
@@ -110,5 +131,6 @@ export function launch(name: string, units: number, work: number, args: readonly
   }
   // Waits only for chunks that a worker has already taken: a worker still asleep or starting holds none.
   while (Atomics.load(control, word.done) !== chunks) {}
-  if (Atomics.exchange(control, word.failed, 0) !== 0) throw new Error(`kernel ${name} trapped in a worker`);
+  if (Atomics.exchange(control, word.failed, 0) !== 0)
+    throw new Error(`kernel ${kernelNames[index]} trapped in a worker`);
 }

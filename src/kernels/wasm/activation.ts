@@ -1,6 +1,10 @@
 import type { ActivationOp, KernelSet, NormActivation } from "../kernel_set.js";
-import { launch } from "../threads/pool.js";
+import { kernelArgs, run } from "../threads/pool.js";
 import { needFloat32, UNIT } from "./elementwise.js";
+import { kernelIndex } from "./module.js";
+
+const ACTIVATION = kernelIndex("activation");
+const ACTIVATION_GRAD = kernelIndex("activation_grad");
 
 /** Codes as in assembly/lib_activation.ts. */
 const code: Readonly<Record<ActivationOp, number>> = {
@@ -22,13 +26,26 @@ const cost = (op: ActivationOp): number => (code[op] >= 2 ? 8 : 1);
 export const activation: Pick<KernelSet, "activation" | "activationGrad"> = {
   activation(op, x, y, alpha) {
     needFloat32("activation", x, y);
-    const args = [code[op], x.ptr, y.ptr, y.length, alpha, UNIT];
-    launch("activation", Math.ceil(y.length / UNIT), y.length * cost(op), args);
+    const a = kernelArgs();
+    a[0] = code[op];
+    a[1] = x.ptr;
+    a[2] = y.ptr;
+    a[3] = y.length;
+    a[4] = alpha;
+    a[5] = UNIT;
+    run(ACTIVATION, Math.ceil(y.length / UNIT), y.length * cost(op));
   },
 
   activationGrad(op, x, dy, dx, alpha) {
     needFloat32("activationGrad", x, dy, dx);
-    const args = [code[op], x.ptr, dy.ptr, dx.ptr, dx.length, alpha, UNIT];
-    launch("activation_grad", Math.ceil(dx.length / UNIT), dx.length * cost(op), args);
+    const a = kernelArgs();
+    a[0] = code[op];
+    a[1] = x.ptr;
+    a[2] = dy.ptr;
+    a[3] = dx.ptr;
+    a[4] = dx.length;
+    a[5] = alpha;
+    a[6] = UNIT;
+    run(ACTIVATION_GRAD, Math.ceil(dx.length / UNIT), dx.length * cost(op));
   },
 };

@@ -1,6 +1,7 @@
 import type { Slot } from "../../memory/heap.js";
 import type { BinaryOp, BroadcastPlan } from "../kernel_set.js";
-import { launch } from "../threads/pool.js";
+import { kernelArgs, run } from "../threads/pool.js";
+import { kernelIndex } from "./module.js";
 
 /** Elements a unit: two operands in and one out stay in a first-level cache. */
 const UNIT = 4096;
@@ -22,33 +23,39 @@ const binaryCode: Readonly<Record<BinaryOp, number>> = {
   greaterEqual: 12,
 };
 
+const BINARY = kernelIndex("binary");
+const FIELDS = 15;
+
 /** Splits the result into rows of its last axis: long rows into segments, short rows into groups. */
 export function binary(op: BinaryOp, a: Slot, b: Slot, y: Slot, plan: BroadcastPlan): void {
   if (y.length === 0) return;
   const { shape, aStrides, bStrides } = plan;
   const last = shape.length - 1;
-  const inner = shape[last] ?? 1;
+  const inner = last < 0 ? 1 : shape[last]!;
   const rows = y.length / inner;
   const segments = Math.ceil(inner / UNIT);
   const unitRows = segments > 1 ? 1 : Math.max(1, Math.floor(UNIT / inner));
   const outerAxes = Math.max(0, last - 1);
-  const args = [
-    binaryCode[op],
-    a.ptr,
-    b.ptr,
-    y.ptr,
-    rows,
-    inner,
-    aStrides[last] ?? 0,
-    bStrides[last] ?? 0,
-    shape[last - 1] ?? 1,
-    aStrides[last - 1] ?? 0,
-    bStrides[last - 1] ?? 0,
-    segments,
-    UNIT,
-    unitRows,
-    outerAxes,
-  ];
-  for (let axis = 0; axis < outerAxes; axis++) args.push(shape[axis]!, aStrides[axis]!, bStrides[axis]!);
-  launch("binary", Math.ceil(rows / unitRows) * segments, y.length * (op === "pow" ? 50 : 1), args);
+  const args = kernelArgs();
+  args[0] = binaryCode[op];
+  args[1] = a.ptr;
+  args[2] = b.ptr;
+  args[3] = y.ptr;
+  args[4] = rows;
+  args[5] = inner;
+  args[6] = last < 0 ? 0 : aStrides[last]!;
+  args[7] = last < 0 ? 0 : bStrides[last]!;
+  args[8] = last < 1 ? 1 : shape[last - 1]!;
+  args[9] = last < 1 ? 0 : aStrides[last - 1]!;
+  args[10] = last < 1 ? 0 : bStrides[last - 1]!;
+  args[11] = segments;
+  args[12] = UNIT;
+  args[13] = unitRows;
+  args[14] = outerAxes;
+  for (let axis = 0; axis < outerAxes; axis++) {
+    args[FIELDS + 3 * axis] = shape[axis]!;
+    args[FIELDS + 3 * axis + 1] = aStrides[axis]!;
+    args[FIELDS + 3 * axis + 2] = bStrides[axis]!;
+  }
+  run(BINARY, Math.ceil(rows / unitRows) * segments, y.length * (op === "pow" ? 50 : 1));
 }

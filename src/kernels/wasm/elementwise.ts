@@ -2,18 +2,21 @@ import type { DType } from "../../base/dtype.js";
 import { UnsupportedKernel } from "../../base/errors.js";
 import type { Slot } from "../../memory/heap.js";
 import type { BroadcastPlan, KernelSet, UnaryOp } from "../kernel_set.js";
-import { launch } from "../threads/pool.js";
+import { kernelArgs, run } from "../threads/pool.js";
 import { binary } from "./binary.js";
+import { kernelIndex } from "./module.js";
 
 /** Elements a unit: 16 KiB, half a first-level cache for one operand in and one out. */
 export const UNIT = 4096;
 
-export function needFloat32(kernel: string, ...slots: readonly (Slot | null)[]): void {
-  for (const s of slots) {
-    if (s !== null && s.dtype !== "float32")
-      throw new UnsupportedKernel(`${kernel} has a WASM kernel for float32 only`);
+/** Throws unless every slot that is there has type float32. */
+export function needFloat32(kernel: string, a: Slot | null, b?: Slot | null, c?: Slot | null, d?: Slot | null): void {
+  if (isOther(a) || isOther(b) || isOther(c) || isOther(d)) {
+    throw new UnsupportedKernel(`${kernel} has a WASM kernel for float32 only`);
   }
 }
+
+const isOther = (slot: Slot | null | undefined): boolean => slot != null && slot.dtype !== "float32";
 
 /** Codes as in assembly/elementwise.ts. */
 const unaryCode: Readonly<Record<UnaryOp, number>> = {
@@ -40,6 +43,12 @@ const unaryCode: Readonly<Record<UnaryOp, number>> = {
   isNaN: 20,
   not: 21,
 };
+const FILL = kernelIndex("fill");
+const CAST = kernelIndex("cast");
+const UNARY = kernelIndex("unary");
+const WHERE = kernelIndex("where");
+const ADD_SCALED = kernelIndex("add_scaled");
+
 /** What an element costs beside an addition that waits for memory: exp to softplus about 8, sin and cos about 50. */
 const unaryWork = (code: number): number => (code === 15 || code === 16 ? 50 : code >= 7 && code <= 14 ? 8 : 1);
 
@@ -57,19 +66,36 @@ type Elementwise = Pick<KernelSet, "fill" | "cast" | "unary" | "binary" | "where
 export const elementwise: Elementwise = {
   fill(y, value) {
     needFloat32("fill", y);
-    launch("fill", Math.ceil(y.length / UNIT), y.length, [y.ptr, y.length, value, UNIT]);
+    const a = kernelArgs();
+    a[0] = y.ptr;
+    a[1] = y.length;
+    a[2] = value;
+    a[3] = UNIT;
+    run(FILL, Math.ceil(y.length / UNIT), y.length);
   },
 
   cast(x, y) {
     const code = castCode[`${x.dtype} ${y.dtype}`];
     if (code === undefined) throw new UnsupportedKernel(`cast has no WASM kernel from ${x.dtype} to ${y.dtype}`);
-    launch("cast", Math.ceil(y.length / UNIT), y.length, [x.ptr, y.ptr, y.length, code, UNIT]);
+    const a = kernelArgs();
+    a[0] = x.ptr;
+    a[1] = y.ptr;
+    a[2] = y.length;
+    a[3] = code;
+    a[4] = UNIT;
+    run(CAST, Math.ceil(y.length / UNIT), y.length);
   },
 
   unary(op, x, y) {
     needFloat32("unary", x, y);
     const code = unaryCode[op];
-    launch("unary", Math.ceil(y.length / UNIT), y.length * unaryWork(code), [code, x.ptr, y.ptr, y.length, UNIT]);
+    const a = kernelArgs();
+    a[0] = code;
+    a[1] = x.ptr;
+    a[2] = y.ptr;
+    a[3] = y.length;
+    a[4] = UNIT;
+    run(UNARY, Math.ceil(y.length / UNIT), y.length * unaryWork(code));
   },
 
   binary(op, a, b, y, plan: BroadcastPlan) {
@@ -80,13 +106,25 @@ export const elementwise: Elementwise = {
   where(condition, a, b, y) {
     needFloat32("where", a, b, y);
     if (condition.dtype === "float64") throw new UnsupportedKernel("where has no WASM kernel for a float64 condition");
-    const ints = condition.dtype === "int32" ? 1 : 0;
-    const args = [condition.ptr, a.ptr, b.ptr, y.ptr, y.length, ints, UNIT];
-    launch("where", Math.ceil(y.length / UNIT), y.length, args);
+    const args = kernelArgs();
+    args[0] = condition.ptr;
+    args[1] = a.ptr;
+    args[2] = b.ptr;
+    args[3] = y.ptr;
+    args[4] = y.length;
+    args[5] = condition.dtype === "int32" ? 1 : 0;
+    args[6] = UNIT;
+    run(WHERE, Math.ceil(y.length / UNIT), y.length);
   },
 
   addScaled(x, y, scale) {
     needFloat32("addScaled", x, y);
-    launch("add_scaled", Math.ceil(y.length / UNIT), y.length, [x.ptr, y.ptr, y.length, scale, UNIT]);
+    const a = kernelArgs();
+    a[0] = x.ptr;
+    a[1] = y.ptr;
+    a[2] = y.length;
+    a[3] = scale;
+    a[4] = UNIT;
+    run(ADD_SCALED, Math.ceil(y.length / UNIT), y.length);
   },
 };

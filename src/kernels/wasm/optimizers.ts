@@ -48,7 +48,8 @@ export const optimizers: Pick<KernelSet, "sgd" | "adam" | "rmsprop"> = {
   },
 
   rmsprop(p, g, square, average, velocity, o) {
-    needFloat32("rmsprop", p, g, square, average, velocity);
+    needFloat32("rmsprop", p, g, square, average);
+    needFloat32("rmsprop", velocity);
     launch("rmsprop", units(p.length), p.length * 4, [
       p.ptr,
       g.ptr,
