@@ -1,0 +1,9 @@
+import { cpus, release, totalmem, type } from "node:os";
+
+/** What figures depend on. */
+export const machine = () => ({
+  processor: `${cpus()[0].model.trim()}, ${cpus().length} cores`,
+  memory: `${(totalmem() / 2 ** 30).toFixed(0)} GiB`,
+  system: `${type()} ${release()}`,
+  node: `Node ${process.version}`,
+});

@@ -1,0 +1,79 @@
+import { cpus } from "node:os";
+import { parseArgs } from "node:util";
+import { peerNames } from "./participants/all.js";
+
+const help = `npm run bench -- [options]
+
+Times Evenkeel beside torch (CPU), TensorFlow.js and jax-js in one run, after checking that all give the same numbers.
+
+  --only <text>      cells whose name has all these words, as in --only "batch first large"; may be given more than once
+  --threads <n>      one thread count; without it 1 and all cores
+  --peers <names>    of ${peerNames.join(", ")}; all unless given (--quick leaves out tfjs-cpu),
+                     "none" for none
+  --quick            fewer and shorter samples, under two minutes in all; figures are rougher
+  --out <folder>     where results.json, chart.svg and report.html go (default: runs/bench)
+  --list             print the names of the cells
+  --help
+`;
+
+export class UsageError extends Error {}
+
+/** Reads the command line; throws UsageError with one clear line. */
+export function readOptions(args, cells) {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      args,
+      options: {
+        ...{ only: { type: "string", multiple: true }, threads: { type: "string" }, peers: { type: "string" } },
+        ...{
+          quick: { type: "boolean" },
+          out: { type: "string" },
+          list: { type: "boolean" },
+          help: { type: "boolean" },
+        },
+      },
+    }));
+  } catch (error) {
+    throw new UsageError(error.message.split("\n")[0]);
+  }
+  return {
+    ...{ quick: values.quick ?? false, list: values.list ?? false, out: values.out ?? "runs/bench" },
+    help: values.help ? help : null,
+    threads: readThreads(values.threads),
+    // Plain JavaScript takes seconds for what others do in milliseconds.
+    peers: readPeers(values.peers) ?? peerNames.filter((name) => !(values.quick && name === "tfjs-cpu")),
+    cells: choose(values.only ?? [], cells),
+  };
+}
+
+function readThreads(text) {
+  const most = cpus().length;
+  if (text === undefined) return [...new Set([1, most])];
+  const n = Number(text);
+  if (!Number.isInteger(n) || n < 1 || n > most) {
+    throw new UsageError(`--threads takes a whole number from 1 to ${most}, the cores of this machine; got "${text}"`);
+  }
+  return [n];
+}
+
+function readPeers(text) {
+  if (text === undefined) return null;
+  if (text === "none") return [];
+  const names = text.split(",");
+  const unknown = names.find((name) => !peerNames.includes(name));
+  if (unknown !== undefined) throw new UsageError(`--peers knows ${peerNames.join(", ")}; got "${unknown}"`);
+  return names;
+}
+
+function choose(wanted, cells) {
+  if (wanted.length === 0) return cells;
+  const chosen = new Set();
+  for (const text of wanted) {
+    const words = text.split(/\s+/).filter(Boolean);
+    const found = cells.filter(({ name }) => words.every((word) => name.split(" ").includes(word)));
+    if (found.length === 0) throw new UsageError(`--only "${text}" is the name of no cell; --list prints them all`);
+    for (const cell of found) chosen.add(cell);
+  }
+  return cells.filter((cell) => chosen.has(cell));
+}

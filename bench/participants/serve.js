@@ -1,0 +1,93 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+
+// A library's own chatter must not come between the answers, which have standard output to themselves.
+const say = (answer) => process.stdout.write(`${JSON.stringify(answer)}\n`);
+for (const name of ["log", "info", "warn", "debug"]) console[name] = (...args) => console.error(...args);
+
+const now = () => performance.now();
+
+async function timeCalls(run, calls) {
+  const start = now();
+  for (let i = 0; i < calls; i++) {
+    const pending = run();
+    if (pending) await pending;
+  }
+  return now() - start;
+}
+
+/** Runs for at least `warm` milliseconds and three calls; the milliseconds of a call after that. */
+async function calibrate(run, warm) {
+  let calls = 1;
+  let spent = 0;
+  let last = 0;
+  for (let round = 0; round < 3 || spent < warm; round++) {
+    last = await timeCalls(run, calls);
+    spent += last;
+    if (last > 4 * warm) return last / calls;
+    if (last < warm / 8) calls *= 2;
+  }
+  return last / calls;
+}
+
+const read = (inputs) =>
+  Object.fromEntries(
+    Object.entries(inputs).map(([name, { file, shape }]) => {
+      const bytes = readFileSync(file);
+      return [name, { shape, data: new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4) }];
+    }),
+  );
+
+/** Writes results to files of doubles or floats, whichever they are. */
+function write(results, folder, who) {
+  return Object.fromEntries(
+    Object.entries(results).map(([name, data]) => {
+      const file = `${folder}/${who}.${name}`;
+      writeFileSync(file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      return [name, { file, bits: data.BYTES_PER_ELEMENT * 8 }];
+    }),
+  );
+}
+
+/**
+ * Answers the bench's requests, one JSON object a line. `open(options)` gives { version, prepare(case, inputs) }, and
+ * prepare gives { run: { mode: () => void or promise }, results(): named arrays, release() }.
+ */
+export async function serve(open) {
+  const options = JSON.parse(process.argv[2]);
+  let library;
+  let prepared = null;
+  const actions = {
+    async prepare({ subject, inputs, folder, check }) {
+      prepared?.release();
+      prepared = null;
+      prepared = await library.prepare(subject, read(inputs));
+      const results = check ? write(await prepared.results(), folder, options.name) : {};
+      return { results, includesForward: prepared.includesForward ?? [], facts: prepared.facts ?? null };
+    },
+    calibrate: async ({ mode, warm }) => ({ ms: await calibrate(prepared.run[mode], warm) }),
+    time: async ({ mode, calls }) => ({ ms: (await timeCalls(prepared.run[mode], calls)) / calls }),
+    async release() {
+      prepared?.release();
+      prepared = null;
+      return {};
+    },
+  };
+  try {
+    library = await open(options);
+    say({ version: library.version });
+  } catch (error) {
+    say({ absent: error.message.split("\n")[0] });
+    return;
+  }
+  for await (const line of createInterface({ input: process.stdin })) {
+    const request = JSON.parse(line);
+    try {
+      say(await actions[request.action](request));
+    } catch (error) {
+      if (process.env.BENCH_DEBUG) console.error(error);
+      say({ error: String(error.message).split("\n")[0] });
+    }
+  }
+  process.exit(0);
+}

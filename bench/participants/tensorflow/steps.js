@@ -1,0 +1,3 @@
+export function step() {
+  throw new Error("not yet");
+}
