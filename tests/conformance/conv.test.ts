@@ -72,6 +72,9 @@ const flat = (h: number, w: number, depth = 1): Triple => [depth, h, w];
 for (const [i, width] of [1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33].entries()) {
   const height = [9, 6, 5, 7, 3, 8][i % 6]!;
   shapes[`3x3 same, ${height}x${width}`] = { input: flat(height, width), kernel: flat(3, 3), padding: flat(1, 1, 0) };
+  shapes[`3x3 no padding, ${height}x${width + 2}`] = {
+    ...{ input: flat(height, width + 2), kernel: flat(3, 3), inChannels: 6, outChannels: 7, batch: 3 },
+  };
   shapes[`1x1, ${height}x${width}`] = { input: flat(height, width), kernel: flat(1, 1), inChannels: 7, outChannels: 9 };
   shapes[`3x2 stride 2x3, ${height}x${width}`] = {
     ...{ input: flat(height, width), kernel: flat(3, 2), stride: flat(2, 3), padding: flat(0, 1, 0) },
@@ -175,6 +178,28 @@ Object.assign(shapes, {
     outChannels: 16,
     groups: 16,
     batch: 9,
+  },
+  "3x3, units of several images and more rows than a block": {
+    input: flat(7, 5),
+    kernel: flat(3, 3),
+    padding: flat(1, 1, 0),
+    inChannels: 13,
+    outChannels: 70,
+    batch: 23,
+  },
+  "3x3, more columns of tiles than a unit": {
+    input: flat(5, 411),
+    kernel: flat(3, 3),
+    padding: flat(1, 1, 0),
+    inChannels: 4,
+  },
+  "3x3, many channels, few tiles": { input: flat(4, 3), kernel: flat(3, 3), inChannels: 300, outChannels: 134 },
+  "3x3, padding beyond the kernel": {
+    input: flat(6, 7),
+    kernel: flat(3, 3),
+    padding: flat(3, 4, 0),
+    inChannels: 6,
+    outChannels: 9,
   },
   "no images": { input: flat(4, 4), kernel: flat(3, 3), batch: 0 },
 } satisfies Record<string, Shape>);

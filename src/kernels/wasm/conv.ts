@@ -4,6 +4,7 @@ import type { KernelSet } from "../kernel_set.js";
 import { launch, scratchPlaces } from "../threads/pool.js";
 import { forwardPass, inputGradPasses, type Pass, weightGradPass } from "./conv_passes.js";
 import { elementwise } from "./elementwise.js";
+import { winograd, winogradForward, winogradInputGrad } from "./winograd.js";
 
 function onlyFloat32(...slots: (Slot | null)[]): void {
   if (slots.some((slot) => slot && slot.dtype !== "float32")) {
@@ -14,12 +15,20 @@ function onlyFloat32(...slots: (Slot | null)[]): void {
 export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> = {
   conv(x, weight, bias, y, plan) {
     onlyFloat32(x, weight, bias, y);
-    if (y.length > 0) correlate(x, weight, bias, y, forwardPass(plan));
+    if (y.length === 0) return;
+    const filter = winogradForward(plan);
+    if (filter) winograd(x, weight, bias, y, filter);
+    else correlate(x, weight, bias, y, forwardPass(plan));
   },
 
   convInputGrad(dy, weight, dx, plan) {
     onlyFloat32(dy, weight, dx);
     if (dx.length === 0) return;
+    const filter = dy.length > 0 ? winogradInputGrad(plan) : null;
+    if (filter) {
+      winograd(dy, weight, null, dx, filter);
+      return;
+    }
     const { passes, gaps } = inputGradPasses(plan);
     if (gaps || dy.length === 0) elementwise.fill(dx, 0);
     if (dy.length > 0) for (const pass of passes) correlate(dy, weight, null, dx, pass);

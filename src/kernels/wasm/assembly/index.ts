@@ -11,6 +11,7 @@ export * from "./pool";
 export * from "./matmul";
 export * from "./conv";
 export * from "./conv_weight";
+export * from "./winograd";
 export * from "./row_norm";
 export * from "./column_norm";
 export * from "./column_norm_runs";

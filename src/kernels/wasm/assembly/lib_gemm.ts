@@ -42,6 +42,55 @@ export function gemmTile(a: usize, b: usize, kc: i32, y: usize, yRow: usize, add
   v128.store(y3, s30); v128.store(y3, s31, 16);
 }
 
+/** gemmTile with b[kc, 8] and y[4, 8] both in rows `step` bytes apart. */
+export function gemmTileStrided(a: usize, b: usize, step: usize, kc: i32, y: usize, add: i32): void {
+  let s00 = f32x4.splat(0), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00, s30 = s00, s31 = s00;
+  const end = a + (<usize>kc << 4);
+  do {
+    const b0 = v128.load(b), b1 = v128.load(b, 16);
+    let v = v128.load32_splat(a);
+    s00 = madd(s00, v, b0); s01 = madd(s01, v, b1);
+    v = v128.load32_splat(a, 4);
+    s10 = madd(s10, v, b0); s11 = madd(s11, v, b1);
+    v = v128.load32_splat(a, 8);
+    s20 = madd(s20, v, b0); s21 = madd(s21, v, b1);
+    v = v128.load32_splat(a, 12);
+    s30 = madd(s30, v, b0); s31 = madd(s31, v, b1);
+    a += 16; b += step;
+  } while (a < end);
+  const y1 = y + step, y2 = y1 + step, y3 = y2 + step;
+  if (add) {
+    s00 = f32x4.add(s00, v128.load(y)); s01 = f32x4.add(s01, v128.load(y, 16));
+    s10 = f32x4.add(s10, v128.load(y1)); s11 = f32x4.add(s11, v128.load(y1, 16));
+    s20 = f32x4.add(s20, v128.load(y2)); s21 = f32x4.add(s21, v128.load(y2, 16));
+    s30 = f32x4.add(s30, v128.load(y3)); s31 = f32x4.add(s31, v128.load(y3, 16));
+  }
+  v128.store(y, s00); v128.store(y, s01, 16);
+  v128.store(y1, s10); v128.store(y1, s11, 16);
+  v128.store(y2, s20); v128.store(y2, s21, 16);
+  v128.store(y3, s30); v128.store(y3, s31, 16);
+}
+
+/** Its left half. */
+export function gemmHalfTileStored(a: usize, b: usize, step: usize, kc: i32, y: usize, add: i32): void {
+  let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
+  const end = a + (<usize>kc << 4);
+  do {
+    const b0 = v128.load(b);
+    s0 = madd(s0, v128.load32_splat(a), b0);
+    s1 = madd(s1, v128.load32_splat(a, 4), b0);
+    s2 = madd(s2, v128.load32_splat(a, 8), b0);
+    s3 = madd(s3, v128.load32_splat(a, 12), b0);
+    a += 16; b += step;
+  } while (a < end);
+  const y1 = y + step, y2 = y1 + step, y3 = y2 + step;
+  if (add) {
+    s0 = f32x4.add(s0, v128.load(y)); s1 = f32x4.add(s1, v128.load(y1));
+    s2 = f32x4.add(s2, v128.load(y2)); s3 = f32x4.add(s3, v128.load(y3));
+  }
+  v128.store(y, s0); v128.store(y1, s1); v128.store(y2, s2); v128.store(y3, s3);
+}
+
 /** The left half of gemmTile, for the last columns: y[4, 4] in rows of 8, overwritten. */
 export function gemmHalfTile(a: usize, b: usize, kc: i32, y: usize): void {
   let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
