@@ -156,12 +156,18 @@ export interface KernelSet {
   /** y[i] = keepScale with probability `keep`, else 0. */
   dropoutMask(y: Slot, keep: number, keepScale: number, key: number): void;
 
-  // optimizers: parameter, gradient and state in one pass; the formulas of torch.optim
-  sgd(p: Slot, g: Slot, velocity: Slot | null, o: SgdStep): void;
-  adam(p: Slot, g: Slot, m: Slot, v: Slot, o: AdamStep): void;
-  rmsprop(p: Slot, g: Slot, square: Slot, average: Slot | null, velocity: Slot | null, o: RmspropStep): void;
+  // optimizers: parameters, gradients and state of many tensors in one pass; the formulas of torch.optim. Place i of each
+  // list belongs to tensor i; all have one type.
+  sgd(p: Slots, g: Slots, velocity: Slots | null, o: SgdStep): void;
+  adam(p: Slots, g: Slots, m: Slots, v: Slots, o: AdamStep): void;
+  rmsprop(p: Slots, g: Slots, square: Slots, average: Slots | null, velocity: Slots | null, o: RmspropStep): void;
+  /** sums[i], rounded to the type of that slot = the sum of the squares of xs[i]. */
+  sumSquaresOf(xs: Slots, sums: Slot): void;
+  /** Each element of each x times `factor`, which is rounded to the type of x first. */
+  scaleOf(xs: Slots, factor: number): void;
 }
 
+export type Slots = readonly Slot[];
 export type UnaryOp =
   | "neg"
   | "abs"

@@ -1,7 +1,6 @@
-import type { Tensor } from "../autograd/index.js";
 import { checkNonNegative, checkNumber } from "../base/options.js";
 import { kernels } from "../kernels/dispatch.js";
-import { Optimizer, type ParameterState, type Parameters } from "./optimizer.js";
+import { type Batch, Optimizer, type Parameters, storagesOf } from "./optimizer.js";
 
 export interface AdamOptions {
   /** Step size. Default 1e-3. */
@@ -37,17 +36,20 @@ export class Adam extends Optimizer<AdamOptions> {
     super("Adam", params, options, base, check);
   }
 
-  protected override update(p: Tensor, g: Tensor, state: ParameterState, options: AdamOptions): void {
+  protected override update(batch: Batch, options: AdamOptions): void {
     const [beta1, beta2] = options.betas;
-    // beta^t as a running product: Math.pow differs in the last bit between engines.
-    const power1 = (state.numbers.power1 ?? 1) * beta1;
-    const power2 = (state.numbers.power2 ?? 1) * beta2;
-    state.numbers.power1 = power1;
-    state.numbers.power2 = power2;
-    const m = this.slot(state, "m", p);
-    const v = this.slot(state, "v", p);
+    // beta^t as a running product: Math.pow differs in the last bit between engines. Equal throughout the batch.
+    const { numbers } = batch.states[0]!;
+    const power1 = (numbers.power1 ?? 1) * beta1;
+    const power2 = (numbers.power2 ?? 1) * beta2;
+    for (const state of batch.states) {
+      state.numbers.power1 = power1;
+      state.numbers.power2 = power2;
+    }
+    const m = this.slots(batch, "m");
+    const v = this.slots(batch, "v");
     const { lr, eps, weightDecay, maximize } = options;
-    kernels.adam(p.storage, g.storage, m.storage, v.storage, {
+    kernels.adam(storagesOf(batch.params), storagesOf(batch.grads), m, v, {
       ...{ lr, beta1, beta2, eps, weightDecay, maximize, decoupled: this.decoupled },
       correction1: 1 - power1,
       correction2: 1 - power2,

@@ -11,11 +11,15 @@ import { Storage } from "../memory/storage.js";
 export function clipGradNorm(parameters: Iterable<Tensor>, maxNorm: number): number {
   checkNonNegative("maxNorm", maxNorm);
   const grads = [...parameters].flatMap((p) => (p.grad ? [p.grad] : []));
+  const byType = [...new Set(grads.map((g) => g.dtype))].map((dtype) => ({
+    dtype,
+    slots: grads.filter((g) => g.dtype === dtype).map((g) => g.storage),
+  }));
   let total = 0;
-  for (const g of grads) {
-    const squares = new Storage(1, g.dtype);
-    kernels.reduce("sumSquares", g.storage, squares, { outer: 1, reduce: g.size, inner: 1 });
-    total += squares.view[0]!;
+  for (const { dtype, slots } of byType) {
+    const squares = new Storage(slots.length, dtype);
+    kernels.sumSquaresOf(slots, squares);
+    for (const sum of squares.view) total += sum;
     squares.release();
   }
   const norm = Math.sqrt(total);
@@ -28,14 +32,6 @@ export function clipGradNorm(parameters: Iterable<Tensor>, maxNorm: number): num
   }
   // PyTorch divides by norm + 1e-6 as well, and never scales up.
   const scale = maxNorm / (norm + 1e-6);
-  if (scale < 1) {
-    for (const g of grads) {
-      const factor = new Storage(1, g.dtype);
-      factor.view[0] = scale;
-      const plan = { shape: [g.size], aStrides: [1], bStrides: [0] };
-      kernels.binary("mul", g.storage, factor, g.storage, plan);
-      factor.release();
-    }
-  }
+  if (scale < 1) for (const { slots } of byType) kernels.scaleOf(slots, scale);
   return norm;
 }

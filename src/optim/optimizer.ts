@@ -3,6 +3,7 @@ import { FormatError, OptionError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
 import { formatShape, sameShape } from "../base/shape.js";
 import { kernels } from "../kernels/dispatch.js";
+import type { Slot } from "../memory/heap.js";
 import { own } from "../memory/scope.js";
 
 /** Parameters with options of their own; what is left out comes from the optimizer's options. */
@@ -17,6 +18,13 @@ export interface ParameterState {
   readonly numbers: Record<string, number>;
 }
 
+/** Parameters that are updated together: one type, and a state of the same age and kind. */
+export interface Batch {
+  readonly params: Tensor[];
+  readonly grads: Tensor[];
+  readonly states: ParameterState[];
+}
+
 /** Everything needed to continue: plain data and tensors, parameters counted in the order of the groups. */
 export interface OptimizerState {
   readonly groups: readonly Record<string, unknown>[];
@@ -24,8 +32,8 @@ export interface OptimizerState {
 }
 
 /**
- * Base of the update rules. Subclasses check their options and say how one parameter moves; groups, gradients and
- * state live here.
+ * Base of the update rules. Subclasses check their options and say how parameters move; groups, gradients and state
+ * live here. All parameters of a group move in one pass, as long as they have had a gradient in the same steps.
  */
 export abstract class Optimizer<O extends { lr: number }> {
   /** Options by group, with the parameters they apply to. Schedules write `lr` here. */
@@ -59,18 +67,33 @@ export abstract class Optimizer<O extends { lr: number }> {
     for (const { params, ...rest } of this.paramGroups) {
       const options = rest as unknown as O;
       this.check(options);
-      for (const p of params) {
-        const g = p.grad;
-        if (!g) continue;
-        let state = this.state.get(p);
-        if (!state) {
-          state = { tensors: {}, numbers: {} };
-          this.state.set(p, state);
-        }
-        this.update(p, g, state, options);
-        p.storage.version++;
+      for (const batch of this.batches(params)) {
+        this.update(batch, options);
+        for (const p of batch.params) p.storage.version++;
       }
     }
+  }
+
+  private batches(params: readonly Tensor[]): Batch[] {
+    const batches: Batch[] = [];
+    for (const p of params) {
+      const g = p.grad;
+      if (!g) continue;
+      let state = this.state.get(p);
+      if (!state) {
+        state = { tensors: {}, numbers: {} };
+        this.state.set(p, state);
+      }
+      let batch = batches.find((b) => b.params[0]!.dtype === p.dtype && alike(b.states[0]!, state!));
+      if (!batch) {
+        batch = { params: [], grads: [], states: [] };
+        batches.push(batch);
+      }
+      batch.params.push(p);
+      batch.grads.push(g);
+      batch.states.push(state);
+    }
+    return batches;
   }
 
   /** Forgets all gradients and gives their memory back. */
@@ -140,17 +163,20 @@ export abstract class Optimizer<O extends { lr: number }> {
     this.disposeState();
   }
 
-  protected abstract update(p: Tensor, g: Tensor, state: ParameterState, options: O): void;
+  protected abstract update(batch: Batch, options: O): void;
 
-  /** A tensor of the state, zero when first asked for. */
-  protected slot(state: ParameterState, name: string, like: Tensor): Tensor {
-    let t = state.tensors[name];
-    if (!t) {
-      t = own(Tensor.empty(like.shape, like.dtype));
-      kernels.fill(t.storage, 0);
-      state.tensors[name] = t;
-    }
-    return t;
+  /** A tensor of each parameter's state, zero when first asked for. */
+  protected slots({ params, states }: Batch, name: string): Slot[] {
+    return states.map(({ tensors }, i) => {
+      let t = tensors[name];
+      if (!t) {
+        const { shape, dtype } = params[i]!;
+        t = own(Tensor.empty(shape, dtype));
+        kernels.fill(t.storage, 0);
+        tensors[name] = t;
+      }
+      return t.storage;
+    });
   }
 
   private disposeState(): void {
@@ -176,4 +202,16 @@ export abstract class Optimizer<O extends { lr: number }> {
       });
     }
   }
+}
+
+export const storagesOf = (tensors: readonly Tensor[]): Slot[] => tensors.map((t) => t.storage);
+
+/** Whether two states hold tensors of the same names and equal numbers. */
+function alike(a: ParameterState, b: ParameterState): boolean {
+  if (a === b) return true;
+  for (const name in a.numbers) if (a.numbers[name] !== b.numbers[name]) return false;
+  for (const name in b.numbers) if (!(name in a.numbers)) return false;
+  for (const name in a.tensors) if (!(name in b.tensors)) return false;
+  for (const name in b.tensors) if (!(name in a.tensors)) return false;
+  return true;
 }

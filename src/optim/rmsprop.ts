@@ -1,7 +1,6 @@
-import type { Tensor } from "../autograd/index.js";
 import { checkNonNegative, checkNumber } from "../base/options.js";
 import { kernels } from "../kernels/dispatch.js";
-import { Optimizer, type ParameterState, type Parameters } from "./optimizer.js";
+import { type Batch, Optimizer, type Parameters, storagesOf } from "./optimizer.js";
 
 export interface RmspropOptions {
   /** Step size. Default 0.01. */
@@ -38,10 +37,10 @@ export class RMSprop extends Optimizer<RmspropOptions> {
     super("RMSprop", params, options, defaults, check);
   }
 
-  protected override update(p: Tensor, g: Tensor, state: ParameterState, options: RmspropOptions): void {
-    const square = this.slot(state, "square", p).storage;
-    const average = options.centered ? this.slot(state, "average", p).storage : null;
-    const velocity = options.momentum > 0 ? this.slot(state, "velocity", p).storage : null;
-    kernels.rmsprop(p.storage, g.storage, square, average, velocity, options);
+  protected override update(batch: Batch, options: RmspropOptions): void {
+    const square = this.slots(batch, "square");
+    const average = options.centered ? this.slots(batch, "average") : null;
+    const velocity = options.momentum > 0 ? this.slots(batch, "velocity") : null;
+    kernels.rmsprop(storagesOf(batch.params), storagesOf(batch.grads), square, average, velocity, options);
   }
 }

@@ -1,8 +1,7 @@
-import type { Tensor } from "../autograd/index.js";
 import { OptionError } from "../base/errors.js";
 import { checkNonNegative } from "../base/options.js";
 import { kernels } from "../kernels/dispatch.js";
-import { Optimizer, type ParameterState, type Parameters } from "./optimizer.js";
+import { type Batch, Optimizer, type Parameters, storagesOf } from "./optimizer.js";
 
 export interface SgdOptions {
   /** Step size. Default 1e-3. */
@@ -43,9 +42,9 @@ export class SGD extends Optimizer<SgdOptions> {
     super("SGD", params, options, defaults, check);
   }
 
-  protected override update(p: Tensor, g: Tensor, state: ParameterState, options: SgdOptions): void {
-    const first = state.tensors.velocity === undefined;
-    const velocity = options.momentum > 0 ? this.slot(state, "velocity", p).storage : null;
-    kernels.sgd(p.storage, g.storage, velocity, { ...options, first });
+  protected override update(batch: Batch, options: SgdOptions): void {
+    const first = batch.states[0]!.tensors.velocity === undefined;
+    const velocity = options.momentum > 0 ? this.slots(batch, "velocity") : null;
+    kernels.sgd(storagesOf(batch.params), storagesOf(batch.grads), velocity, { ...options, first });
   }
 }

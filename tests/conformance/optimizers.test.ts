@@ -52,27 +52,55 @@ function steps(
 
 const sgdCase = (name: string, o: Partial<SgdStep>) =>
   steps(`sgd ${name}`, o.momentum ? 1 : 0, (kernels, t, p, g, [velocity]) =>
-    kernels.sgd(p, g, velocity ?? null, { ...sgdBase, ...o, first: t === 1 }),
+    kernels.sgd([p], [g], velocity ? [velocity] : null, { ...sgdBase, ...o, first: t === 1 }),
   );
 const adamCase = (name: string, o: Partial<AdamStep>) =>
   steps(`adam ${name}`, 2, (kernels, t, p, g, [m, v]) => {
     const full = { ...adamBase, ...o };
     const corrections = { correction1: 1 - full.beta1 ** t, correction2: 1 - full.beta2 ** t };
-    kernels.adam(p, g, m!, v!, { ...full, ...corrections });
+    kernels.adam([p], [g], [m!], [v!], { ...full, ...corrections });
   });
 const rmspropCase = (name: string, o: Partial<RmspropStep>, centred: boolean): ConformanceCase => ({
   ...steps(`rmsprop ${name}`, 1 + (centred ? 1 : 0) + (o.momentum ? 1 : 0), (kernels, _, p, g, state) => {
     const [square, second, third] = state;
-    const average = centred ? second! : null;
-    const velocity = o.momentum ? (centred ? third! : second!) : null;
-    kernels.rmsprop(p, g, square!, average, velocity, { ...rmspropBase, ...o });
+    const average = centred ? [second!] : null;
+    const velocity = o.momentum ? [centred ? third! : second!] : null;
+    kernels.rmsprop([p], [g], [square!], average, velocity, { ...rmspropBase, ...o });
   }),
   // Centred: square - average^2 at alpha 0.9 starts as 0.1 g^2 - 0.01 g^2 and cancels further where gradients agree;
   // 70,001 draws contain some for which it has lost most of its digits.
   tolerance: centred ? 5e-6 : 5e-7,
 });
 
+/** Many tensors in one call, of sizes that end within a unit, at its end and far behind it, and one that is empty. */
+const mixed = [1, 2047, 0, 2048, 3, 20_001, 4096, 16_384, 7, 33_000];
+
+function together(name: string, states: number, update: (kernels: KernelSet, lists: Storage[][]) => void) {
+  const run = (kernels: KernelSet, make: Maker): Storage[] => {
+    const lists = Array.from({ length: states }, () => mixed.map((n) => make.uniform(n, 0.5, 2)));
+    update(kernels, lists);
+    return lists.flat();
+  };
+  return { name: `${name}, many tensors in one call`, tolerance: 5e-7, run };
+}
+
 conformance("optimizers", [
+  together("sgd", 3, (kernels, [p, g, v]) => kernels.sgd(p!, g!, v!, { ...sgdBase, momentum: 0.9 })),
+  together("adam", 4, (kernels, [p, g, m, v]) => kernels.adam(p!, g!, m!, v!, adamBase)),
+  together("rmsprop", 4, (kernels, [p, g, s, v]) =>
+    kernels.rmsprop(p!, g!, s!, null, v!, { ...rmspropBase, momentum: 0.5, eps: 0.1 }),
+  ),
+  together("scaleOf", 1, (kernels, [xs]) => kernels.scaleOf(xs!, 1 / 3)),
+  {
+    name: "sumSquaresOf",
+    tolerance: 1e-7,
+    run(kernels, make) {
+      const xs = mixed.map((n) => make.normal(n));
+      const sums = make.empty(mixed.length);
+      kernels.sumSquaresOf(xs, sums);
+      return [sums];
+    },
+  },
   sgdCase("plain", {}),
   sgdCase("with weight decay, uphill", { weightDecay: 0.1, maximize: true }),
   sgdCase("with momentum", { momentum: 0.9 }),
@@ -110,10 +138,10 @@ describe.each([
   test("sgd: the first velocity is the gradient, without dampening", () =>
     run((make) => {
       const [p, g, v] = [one(make, 1), one(make, 2), one(make, Number.NaN)];
-      kernels.sgd(p, g, v, { ...sgdBase, momentum: 0.5, dampening: 0.25, first: true });
+      kernels.sgd([p], [g], [v], { ...sgdBase, momentum: 0.5, dampening: 0.25, first: true });
       expectAll(v, 2);
       expectAll(p, 0.8);
-      kernels.sgd(p, g, v, { ...sgdBase, momentum: 0.5, dampening: 0.25 });
+      kernels.sgd([p], [g], [v], { ...sgdBase, momentum: 0.5, dampening: 0.25 });
       expectAll(v, 0.5 * 2 + 0.75 * 2);
       expectAll(p, 0.8 - 0.1 * 2.5);
     }));
@@ -121,7 +149,7 @@ describe.each([
   test("sgd: Nesterov adds momentum times the new velocity", () =>
     run((make) => {
       const [p, g, v] = [one(make, 1), one(make, 2), one(make, 4)];
-      kernels.sgd(p, g, v, { ...sgdBase, momentum: 0.5, nesterov: true });
+      kernels.sgd([p], [g], [v], { ...sgdBase, momentum: 0.5, nesterov: true });
       expectAll(v, 4);
       expectAll(p, 1 - 0.1 * (2 + 0.5 * 4));
     }));
@@ -129,7 +157,7 @@ describe.each([
   test("adam: the first step moves by lr against the sign of the gradient", () =>
     run((make) => {
       const [p, g, m, v] = [one(make, 1), one(make, -3), one(make, 0), one(make, 0)];
-      kernels.adam(p, g, m, v, { ...adamBase, correction1: 0.1, correction2: 0.001 });
+      kernels.adam([p], [g], [m], [v], { ...adamBase, correction1: 0.1, correction2: 0.001 });
       expectAll(m, -0.3);
       expectAll(v, 0.009);
       expectAll(p, 1.01);
@@ -138,7 +166,7 @@ describe.each([
   test("adam: decoupled decay shrinks the parameter and stays out of the moments", () =>
     run((make) => {
       const [p, g, m, v] = [one(make, 2), one(make, 0), one(make, 0), one(make, 0)];
-      kernels.adam(p, g, m, v, { ...adamBase, lr: 0.1, weightDecay: 0.5, decoupled: true });
+      kernels.adam([p], [g], [m], [v], { ...adamBase, lr: 0.1, weightDecay: 0.5, decoupled: true });
       expectAll(m, 0);
       expectAll(p, 2 * (1 - 0.05));
     }));
@@ -146,7 +174,7 @@ describe.each([
   test("rmsprop: centred, a gradient equal to its average leaves eps alone below the line", () =>
     run((make) => {
       const [p, g, square, average, velocity] = [one(make, 1), one(make, 2), one(make, 4), one(make, 2), one(make, 3)];
-      kernels.rmsprop(p, g, square, average, velocity, { ...rmspropBase, alpha: 0.5, eps: 4, momentum: 0.5 });
+      kernels.rmsprop([p], [g], [square], [average], [velocity], { ...rmspropBase, alpha: 0.5, eps: 4, momentum: 0.5 });
       expectAll(square, 4);
       expectAll(average, 2);
       expectAll(velocity, 0.5 * 3 + 2 / 4);
@@ -156,7 +184,7 @@ describe.each([
   test("an infinite parameter without weight decay does not become NaN", () =>
     run((make) => {
       const [p, g] = [one(make, Number.POSITIVE_INFINITY), one(make, 1)];
-      kernels.sgd(p, g, null, sgdBase);
+      kernels.sgd([p], [g], null, sgdBase);
       expect([...p.view]).toEqual(new Array(5).fill(Number.POSITIVE_INFINITY));
     }));
 });
