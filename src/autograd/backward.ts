@@ -3,6 +3,7 @@ import { formatShape, sameShape } from "../base/shape.js";
 import { kernels } from "../kernels/dispatch.js";
 import { closeScope, disown, openScope, own, scope } from "../memory/scope.js";
 import { enableGrad, Need, type Node, noGrad, setRecording, setSpare, type Vertex } from "./graph.js";
+import { bytesOf, probe } from "./probe.js";
 import { Tensor } from "./tensor.js";
 
 export interface BackwardOptions {
@@ -207,6 +208,8 @@ function partsOf(
   record: boolean,
   spare: boolean,
 ): (Tensor | null)[] {
+  const watching = probe;
+  watching?.enter(node.name, "backward");
   const outer = openScope();
   const before = setRecording(record);
   let parts: (Tensor | null)[] | null = null;
@@ -218,6 +221,7 @@ function partsOf(
     setSpare(null);
     setRecording(before);
     closeScope(outer, parts);
+    watching?.leave(bytesOf([dy]) + node.savedBytes + bytesOf(parts ?? []));
   }
 }
 

@@ -1,6 +1,7 @@
 import { StateError } from "../base/errors.js";
 import { formatShape } from "../base/shape.js";
 import { type ScopeMember, track } from "../memory/scope.js";
+import { bytesOf } from "./probe.js";
 import type { Tensor } from "./tensor.js";
 
 /** Whether ops write to the tape. */
@@ -32,11 +33,11 @@ export function setSpare(dy: Tensor | null): void {
 }
 
 /**
- * For the backward of an op with one input: dy itself, to be overwritten by dx of the same shape, where dy is not needed
- * any more and nobody else sees its memory; else a new tensor.
+ * Where the backward of an op with one input puts dx of dy's shape and type: in place of dy if nobody needs that any more
+ * or sees its memory, else in a new tensor.
  */
-export function gradientLike(dy: Tensor, fresh: () => Tensor): Tensor {
-  return spare === dy && dy.storage.exclusive ? dy : fresh();
+export function gradientLike(dy: Tensor): Tensor {
+  return spare === dy && dy.storage.exclusive ? dy : dy.emptyLike();
 }
 
 /** Runs `body` without writing to the tape: nothing inside can be differentiated, and nothing is kept for it. */
@@ -173,6 +174,11 @@ export class Node implements ScopeMember {
     for (let i = 0; i < needed.length; i++) needs[this.inputNames[i]!] = needed[i]!;
     const thunks = this.rule.backward!(dy, byName, this.options, needs);
     return this.inputNames.map((name, i) => (needed[i] ? (thunks[name]?.() ?? null) : null));
+  }
+
+  /** Of the tensors that it holds for backward. */
+  get savedBytes(): number {
+    return bytesOf(this.saved ?? []);
   }
 
   /** Whether the node can still go back. */

@@ -2,6 +2,7 @@ import { isFloating } from "../base/dtype.js";
 import { DTypeError, describeValue } from "../base/errors.js";
 import { closeScope, openScope } from "../memory/scope.js";
 import { Need, Node, type NodeRule, setRecording } from "./graph.js";
+import { bytesOf, probe } from "./probe.js";
 import { Tensor } from "./tensor.js";
 
 export type OpInputs = Readonly<Record<string, Tensor | null | undefined>>;
@@ -51,6 +52,8 @@ export function defineOp<
   // No closures and no wrappers here: this is the way of every op, and a small one takes a microsecond in all.
   const run = (inputs: I, options: O): { out: Tensor; extra: X } => {
     checkTensors(definition.name, inputs);
+    const watching = probe;
+    watching?.enter(definition.name, "forward");
     const outer = openScope();
     const taping = setRecording(false);
     let made: { out: Tensor; saved?: S; extra?: X };
@@ -59,11 +62,13 @@ export function defineOp<
       if (taping) made.out = record(rule, names, inputs, options, made);
     } catch (error) {
       closeScope(outer, null);
+      watching?.leave(0);
       throw error;
     } finally {
       setRecording(taping);
     }
     closeScope(outer, made.out, made.extra ?? null);
+    watching?.leave(bytesOf(inputs) + bytesOf([made.out]));
     return made as { out: Tensor; extra: X };
   };
   const op = (inputs: I, options: O): Tensor => run(inputs, options).out;

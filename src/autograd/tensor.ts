@@ -42,6 +42,11 @@ export class Tensor implements ScopeMember {
     return new Tensor(new Storage(numberOfElements(shape), dtype), shape);
   }
 
+  /** A new tensor of this one's shape and type, with undefined contents. */
+  emptyLike(): Tensor {
+    return Tensor.empty(this.shape, this.dtype);
+  }
+
   /** The place in memory. Throws StateError after dispose. */
   get storage(): Storage {
     if (this.held) return this.held;

@@ -16,12 +16,13 @@ import {
   ReLU,
   Sequential,
 } from "../nn/index.js";
-import { Adam, AdamW, SGD } from "../optim/index.js";
+import { Adam, AdamW, type OptimizerState, SGD } from "../optim/index.js";
 import { convNet } from "./models.js";
 
 interface StepOptimizer {
   step(): void;
   zeroGrad(): void;
+  stateDict(): OptimizerState;
 }
 
 /** A model with its optimizer and one batch, ready to be trained on that batch again and again. */
@@ -30,6 +31,8 @@ export interface TrainingStep {
   readonly optimizer: StepOptimizer;
   /** The batch: what goes in, and what should come out. */
   readonly batch: { readonly input: Tensor; readonly target: Tensor };
+  /** The loss, recorded. */
+  forward(): Tensor;
   /** Forward, backward and update in one scope; returns the loss. */
   step(): number;
 }
@@ -52,13 +55,14 @@ function trainingStep(
 ): TrainingStep {
   own(input);
   own(target);
+  const forward = () => loss.forward(model.forward(input), target) as Tensor;
   return {
-    ...{ model, optimizer },
+    ...{ model, optimizer, forward },
     batch: { input, target },
     step: () =>
       scope(() => {
         optimizer.zeroGrad();
-        const value = loss.forward(model.forward(input), target);
+        const value = forward();
         value.backward();
         optimizer.step();
         return value.item();

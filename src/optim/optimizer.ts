@@ -1,4 +1,4 @@
-import { Tensor } from "../autograd/index.js";
+import { bytesOf, probe, Tensor } from "../autograd/index.js";
 import { FormatError, OptionError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
 import { formatShape, sameShape } from "../base/shape.js";
@@ -64,6 +64,24 @@ export abstract class Optimizer<O extends { lr: number }> {
 
   /** Moves every parameter that has a gradient. */
   step(): void {
+    const watching = probe;
+    watching?.enter(this.owner, "update");
+    try {
+      this.stepGroups();
+    } finally {
+      watching?.leave(this.stepBytes());
+    }
+  }
+
+  /** Of parameters with a gradient, of the gradients and of the state. */
+  private stepBytes(): number {
+    const params = this.paramGroups.flatMap((group) => group.params).filter((p) => p.grad !== null);
+    const grads = params.map((p) => p.grad);
+    const states = params.flatMap((p) => Object.values(this.state.get(p)?.tensors ?? {}));
+    return bytesOf([...params, ...grads, ...states]);
+  }
+
+  private stepGroups(): void {
     for (const { params, ...rest } of this.paramGroups) {
       const options = rest as unknown as O;
       this.check(options);

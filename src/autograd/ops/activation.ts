@@ -1,7 +1,7 @@
 import { isFloating } from "../../base/dtype.js";
 import { kernels } from "../../kernels/dispatch.js";
 import type { ActivationOp, NormActivation } from "../../kernels/kernel_set.js";
-import { isRecording } from "../graph.js";
+import { gradientLike, isRecording } from "../graph.js";
 import { defineOp, type Op } from "../op.js";
 import { Tensor } from "../tensor.js";
 
@@ -49,7 +49,8 @@ export const activationSlope = (x: Tensor, { op, alpha }: NormActivation): Tenso
  * y = f(x), elementwise: relu max(x, 0), leakyRelu x or alpha x, gelu x Phi(x) with the error function, geluTanh its
  * approximation by tanh, silu x sigmoid(x), sigmoid, tanh. At 0 relu's slope is 0 and leakyRelu's is alpha.
  *
- * Shapes: any. Saves x: forward and backward are one pass over memory each, nothing between them is kept.
+ * Shapes: any. Forward and backward are one pass over memory each, nothing between them is kept.
+ * Saves:  relu y, whose sign says as much as that of x, and which the next layer saves anyhow; the others x.
  * Source: gelu Hendrycks & Gimpel 2016, arXiv:1606.08415; silu Elfwing et al. 2017, arXiv:1702.03118.
  */
 const activationOp: Op<{ x: Tensor }, { op: ActivationOp; alpha: number }, undefined> = defineOp<
@@ -62,13 +63,13 @@ const activationOp: Op<{ x: Tensor }, { op: ActivationOp; alpha: number }, undef
     const input = isFloating(x.dtype) ? x : x.cast("float32");
     const out = Tensor.empty(input.shape, input.dtype);
     kernels.activation(op, input.storage, out.storage, alpha);
-    return { out, saved: { x: input } };
+    return { out, saved: { x: op === "relu" ? out : input } };
   },
   backward(dy, { x }, { op, alpha }) {
     return {
       x: () => {
         if (isRecording()) return dy.mul(slopes[op](x, alpha));
-        const dx = Tensor.empty(x.shape, x.dtype);
+        const dx = gradientLike(dy);
         kernels.activationGrad(op, x.storage, dy.storage, dx.storage, alpha);
         return dx;
       },

@@ -1,7 +1,7 @@
 import { isFloating } from "../../base/dtype.js";
 import { normalizeAxis, numberOfElements } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
-import { isRecording } from "../graph.js";
+import { gradientLike, isRecording } from "../graph.js";
 import { defineOp, type Op } from "../op.js";
 import { Tensor } from "../tensor.js";
 
@@ -30,7 +30,7 @@ const softmaxOp: Op<{ x: Tensor }, { log: boolean }, undefined> = defineOp<
           const last = { keepDim: true };
           return log ? dy.sub(y.exp().mul(dy.sum(-1, last))) : y.mul(dy.sub(dy.mul(y).sum(-1, last)));
         }
-        const dx = Tensor.empty(y.shape, y.dtype);
+        const dx = gradientLike(dy);
         kernels.softmaxGrad(y.storage, dy.storage, dx.storage, rowsOf(y), y.shape[y.rank - 1]!, log);
         return dx;
       },
