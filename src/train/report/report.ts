@@ -4,8 +4,8 @@ import type { RunRecord } from "../../base/events.js";
 import { formatCount, formatLoss, formatPercent, formatRate, formatSeconds } from "../numbers.js";
 import { type RunSummary, summarise } from "../summary.js";
 import { type Line, type RunColumns, runColumns } from "./columns.js";
-import { embedJson, escapeHtml, type ReportTable, renderTable } from "./html.js";
-import { style } from "./style.js";
+import { embedJson, type ReportTable, renderTable } from "./html.js";
+import { pageShell } from "./page_shell.js";
 
 export interface ReportInput {
   readonly title: string;
@@ -39,30 +39,16 @@ export function renderReport(input: ReportInput): string {
   const data: PageData = { runs: columns, groups: [...new Set(columns.map((c) => c.group))], study };
   const require = createRequire(import.meta.url);
   const asset = (path: string | URL) => readFileSync(path, "utf8");
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeHtml(title)}</title>
-<link rel="icon" href="data:,">
-<style>${asset(require.resolve("uplot/dist/uPlot.min.css"))}${style}</style>
-</head>
-<body>
-<header>
-<h1>${escapeHtml(title)}</h1>
-${notes.map((note) => `<p class="note">${escapeHtml(note)}</p>`).join("\n")}
-</header>
-<main>
-${[...tables, resultsTable(runs)].map(renderTable).join("\n")}
-<div id="app"><noscript><p>The charts need JavaScript.</p></noscript></div>
-</main>
-<script type="application/json" id="data">${embedJson(data)}</script>
+  return pageShell({
+    ...{ title, notes },
+    styles: asset(require.resolve("uplot/dist/uPlot.min.css")),
+    main: `${[...tables, resultsTable(runs)].map(renderTable).join("\n")}
+<div id="app"><noscript><p>The charts need JavaScript.</p></noscript></div>`,
+    scripts: `<script type="application/json" id="data">${embedJson(data)}</script>
 <script>${asset(require.resolve("uplot/dist/uPlot.iife.min.js"))}</script>
 <script type="module">${asset(new URL("./page.js", import.meta.url))}</script>
-</body>
-</html>
-`;
+`,
+  });
 }
 
 const ends: Readonly<Record<RunSummary["reason"], string>> = {
