@@ -30,10 +30,10 @@ async function runThreads(threads, chosen, options, folder, reference) {
     const notes = [...absent];
     for (const subject of new Set(chosen.map((cell) => cell.subject))) {
       const modes = chosen.filter((cell) => cell.subject === subject).map((cell) => cell.mode);
-      const { timings, notes: found, facts } = await runCase(subject, modes, here, reference, options.pace, folder);
+      const { timings, notes: found } = await runCase(subject, modes, here, reference, options.pace, folder);
       notes.push(...found);
       for (const mode of modes) {
-        rows.push(row(subject, mode, threads, timings[mode], copies, facts));
+        rows.push(row(subject, mode, threads, timings[mode], copies));
         printRow(
           rows.at(-1),
           here.slice(1).map((p) => p.name),

@@ -20,6 +20,9 @@ export function summary(samples) {
   return { ms, spread, samples: sorted.length, disturbed: spread > DISTURBED };
 }
 
+/** Threads of the library before go on spinning for a few milliseconds, and would take the next one's cores. */
+const quiet = () => new Promise((done) => setTimeout(done, 5));
+
 /**
  * Times one mode of a prepared case in turns, A B C A B C ..., so that what disturbs the machine disturbs all. A sample
  * is the mean of as many calls as fill it. A slow library takes part in fewer rounds. Returns a summary, or { error },
@@ -42,6 +45,7 @@ export async function timeInTurns(participants, mode, { sample, rounds, warm, mo
   for (let round = 0; round < rounds; round++) {
     for (const { participant, calls, turns, samples } of round % 2 ? [...entries].reverse() : entries) {
       if (samples.length >= turns) continue;
+      await quiet();
       samples.push((await participant.ask("time", { mode, calls })).ms);
     }
   }

@@ -2,14 +2,17 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { peerNames } from "./participants/all.js";
 
+/** The others take seconds for what these do in milliseconds. */
+const quickPeers = ["evenkeel+blas", "torch"];
+
 const help = `npm run bench -- [options]
 
 Times Evenkeel beside torch (CPU), TensorFlow.js and jax-js in one run, after checking that all give the same numbers.
 
   --only <text>      cells whose name has all these words, as in --only "batch first large"; may be given more than once
   --threads <n>      one thread count; without it 1 and all cores
-  --peers <names>    of ${peerNames.join(", ")}; all unless given (--quick leaves out tfjs-cpu),
-                     "none" for none
+  --peers <names>    of ${peerNames.join(", ")}; "none" for none;
+                     all unless given, with --quick ${quickPeers.join(" and ")}
   --quick            fewer and shorter samples, under two minutes in all; figures are rougher
   --out <folder>     where results.json, chart.svg and report.html go (default: runs/bench)
   --list             print the names of the cells
@@ -41,8 +44,7 @@ export function readOptions(args, cells) {
     ...{ quick: values.quick ?? false, list: values.list ?? false, out: values.out ?? "runs/bench" },
     help: values.help ? help : null,
     threads: readThreads(values.threads),
-    // Plain JavaScript takes seconds for what others do in milliseconds.
-    peers: readPeers(values.peers) ?? peerNames.filter((name) => !(values.quick && name === "tfjs-cpu")),
+    peers: readPeers(values.peers) ?? (values.quick ? quickPeers : peerNames),
     cells: choose(values.only ?? [], cells),
   };
 }

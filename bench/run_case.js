@@ -50,15 +50,13 @@ export async function runCase(subject, modes, participants, reference, pace, fol
   const notes = [];
   let expected = null;
   let given = inputs;
-  const facts = {};
   for (const participant of taking) {
     try {
       const answer = await participant.ask("prepare", { subject, inputs: given, folder, check: true });
-      if (answer.facts) facts[participant.name] = answer.facts;
       if (!expected) {
         expected = answer.results;
         // A training step starts from Evenkeel's parameters and data, which it hands on here.
-        given = { ...inputs, ...answer.facts?.given };
+        given = { ...inputs, ...answer.given };
       } else {
         const { error, name } = largestError(answer.results, expected);
         if (!(error <= bounds.peer)) throw new Error(`its ${name} differs by ${error.toExponential(1)}: not timed`);
@@ -82,5 +80,5 @@ export async function runCase(subject, modes, participants, reference, pace, fol
   }
   for (const participant of ready) await participant.ask("release");
   for (const { file } of Object.values(inputs)) rmSync(file);
-  return { timings, notes, facts };
+  return { timings, notes };
 }

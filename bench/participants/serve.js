@@ -41,17 +41,19 @@ const read = (inputs) =>
 /** Writes results to files of doubles or floats, whichever they are. */
 function write(results, folder, who) {
   return Object.fromEntries(
-    Object.entries(results).map(([name, data]) => {
+    Object.entries(results).map(([name, result]) => {
+      const { data, shape } = result.data ? result : { data: result, shape: [result.length] };
       const file = `${folder}/${who}.${name}`;
       writeFileSync(file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-      return [name, { file, bits: data.BYTES_PER_ELEMENT * 8 }];
+      return [name, { file, shape, bits: data.BYTES_PER_ELEMENT * 8 }];
     }),
   );
 }
 
 /**
  * Answers the bench's requests, one JSON object a line. `open(options)` gives { version, prepare(case, inputs) }, and
- * prepare gives { run: { mode: () => void or promise }, results(): named arrays, release() }.
+ * prepare gives { run: { mode: () => void or promise }, results(): named arrays, release() }; beside them `given`, inputs
+ * for those that come after, and `includesForward`, modes that run the forward pass as well.
  */
 export async function serve(open) {
   const options = JSON.parse(process.argv[2]);
@@ -62,8 +64,9 @@ export async function serve(open) {
       prepared?.release();
       prepared = null;
       prepared = await library.prepare(subject, read(inputs));
+      const given = write(prepared.given ?? {}, folder, options.name);
       const results = check ? write(await prepared.results(), folder, options.name) : {};
-      return { results, includesForward: prepared.includesForward ?? [], facts: prepared.facts ?? null };
+      return { results, includesForward: prepared.includesForward ?? [], given };
     },
     calibrate: async ({ mode, warm }) => ({ ms: await calibrate(prepared.run[mode], warm) }),
     time: async ({ mode, calls }) => ({ ms: (await timeCalls(prepared.run[mode], calls)) / calls }),
@@ -77,7 +80,8 @@ export async function serve(open) {
     library = await open(options);
     say({ version: library.version });
   } catch (error) {
-    say({ absent: error.message.split("\n")[0] });
+    const hint = error.code?.endsWith("MODULE_NOT_FOUND") ? "; npm ci in the bench folder installs it" : "";
+    say({ absent: error.message.split("\n")[0] + hint });
     return;
   }
   for await (const line of createInterface({ input: process.stdin })) {

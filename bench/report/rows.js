@@ -1,5 +1,5 @@
 /** One line of the table: our time, each peer's with the ratio to it, rates, and the share of the copy roofline. */
-export function row(subject, mode, threads, timing, copies, facts) {
+export function row(subject, mode, threads, timing, copies) {
   const { evenkeel: ours, ...others } = timing;
   const peers = Object.fromEntries(
     Object.entries(others).map(([name, t]) => [name, t.error ? t : { ...t, ratio: t.ms / ours.ms }]),
@@ -18,7 +18,6 @@ export function row(subject, mode, threads, timing, copies, facts) {
     bytesPerSecond: bytes && bytes / seconds,
     share: bytes && bytes / seconds / copies[subject.traffic.eval / 2].rate,
     flopsPerSecond: flops && flops / seconds,
-    ...(Object.keys(facts).length > 0 ? { facts } : {}),
   };
 }
 
