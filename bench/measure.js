@@ -17,7 +17,7 @@ export function summary(samples) {
   const sorted = [...samples].sort((a, b) => a - b);
   const ms = quantile(sorted, 0.5);
   const spread = (quantile(sorted, 0.75) - quantile(sorted, 0.25)) / ms;
-  return { ms, spread, samples: sorted.length, disturbed: spread > DISTURBED };
+  return { ms, best: sorted[0], spread, samples: sorted.length, disturbed: spread > DISTURBED };
 }
 
 /** Threads of the library before go on spinning for a few milliseconds, and would take the next one's cores. */

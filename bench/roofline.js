@@ -2,7 +2,8 @@ import { paces, timeInTurns } from "./measure.js";
 
 /**
  * The copy roofline: for each size of operand among the cells, the best rate in bytes a second at which any of these
- * libraries reads it once and writes it once, in this very run and with its threads. Keyed by bytes of one operand.
+ * libraries, in its best sample, reads it once and writes it once, in this very run and with its threads. Keyed by
+ * bytes of one operand.
  */
 export async function rooflines(participants, chosen) {
   const operands = new Set(
@@ -15,7 +16,7 @@ export async function rooflines(participants, chosen) {
     for (const p of copiers) await p.ask("prepare", { subject, inputs: {}, check: false });
     const timings = await timeInTurns(copiers, "forward", paces.full);
     for (const p of copiers) await p.ask("release");
-    const rates = copiers.map((p) => (2 * bytes) / (timings[p.name].ms / 1e3));
+    const rates = copiers.map((p) => (2 * bytes) / (timings[p.name].best / 1e3));
     found[bytes] = { rate: Math.max(...rates), by: copiers[rates.indexOf(Math.max(...rates))].name };
   }
   return found;

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 
 function numbersOf({ file, bits }) {
@@ -23,6 +24,13 @@ export function largestError(results, expected) {
     if (!(error <= worst.error)) Object.assign(worst, { error, name });
   }
   return worst;
+}
+
+/** A digest of the bits of all results. */
+export function digest(results) {
+  const hash = createHash("sha1");
+  for (const { file } of Object.values(results)) hash.update(readFileSync(file));
+  return hash.digest("hex");
 }
 
 /**
