@@ -7,6 +7,7 @@ import { paces } from "./measure.js";
 import { readOptions, UsageError } from "./options.js";
 import { startParticipants, startReference } from "./participants/all.js";
 import { chart } from "./report/chart.js";
+import { markdown } from "./report/markdown.js";
 import { page } from "./report/page.js";
 import { row } from "./report/rows.js";
 import { printHead, printRow, printSummary } from "./report/table.js";
@@ -74,8 +75,11 @@ async function main() {
   writeFileSync(join(out, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
   writeFileSync(join(out, "chart.svg"), chart(results));
   writeFileSync(join(out, "report.html"), page(results));
+  writeFileSync(join(out, "results.md"), markdown(results));
   printSummary(results);
-  console.log(`\n${seconds.toFixed(0)} s. ${join(out, "results.json")}, chart.svg and report.html are written.`);
+  console.log(
+    `\n${seconds.toFixed(0)} s. ${join(out, "results.json")}, results.md, chart.svg and report.html are written.`,
+  );
 }
 
 try {

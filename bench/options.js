@@ -14,7 +14,7 @@ Times Evenkeel beside torch (CPU), TensorFlow.js and jax-js in one run, after ch
   --peers <names>    of ${peerNames.join(", ")}; "none" for none;
                      all unless given, with --quick ${quickPeers.join(" and ")}
   --quick            fewer and shorter samples, under two minutes in all; figures are rougher
-  --out <folder>     where results.json, chart.svg and report.html go (default: runs/bench)
+  --out <folder>     where results.json, results.md, chart.svg and report.html go (default: runs/bench)
   --list             print the names of the cells
   --help
 `;
