@@ -77,6 +77,7 @@ class Call {
       ...[parts, partStride, partPlane, table, tablePlane],
       ...[o.sums?.ptr ?? sums, ptr(o.out?.dWeight), ptr(o.out?.dBias), o.frozen ? 1 : 0],
       ...[scratch, scratchBytes, ptr(o.counts), ...activationArgs(o.activation), ptr(o.dz ?? o.dy)],
+      plan.together ? 1 : 0,
     ];
   }
 

@@ -11,11 +11,15 @@ const BLOCK = 1 << 19;
 const SMALL_BLOCK = 1 << 13;
 /** Units that are enough for every thread to have work. */
 const ENOUGH_UNITS = 16;
-/** Columns of a tile: the sums and constants of that many stay in the first-level cache. */
-const TILE_WIDTH = 1024;
+/** Columns of a tile. Parts of rows shorter than this many would jump in memory, which costs more than sums in the second-level cache. */
+const TILE_WIDTH = 16384;
 /** Where all of x stays in the cache, short pieces of rows cost nothing, and more units and fewer blocks of rows gain. */
 const TILE_WIDTH_CACHED = 256;
 const CACHED = 1 << 20;
+/** Up to so many elements x, dy and dx stay in the last-level cache. */
+const IN_CACHE = 1 << 21;
+/** From memory, rows wider than this go four at a time: their constants no longer stay in the first-level cache. */
+const WIDE = 1024;
 /** Rows narrower than this are folded, several to a row of a tile. */
 const NARROW = 64;
 
@@ -37,6 +41,8 @@ export interface ColumnPlan {
   readonly blockRun: number;
   readonly runBlocks: number;
   readonly blockWidth: number;
+  /** Tiles: whether passes go through four rows at a time. */
+  readonly together: boolean;
 }
 
 export const planOf = (view: ColumnView): ColumnPlan => plan(view, LONG_RUN);
@@ -73,6 +79,7 @@ function planRuns({ batch, outer, channels, inner, merge }: ColumnView): ColumnP
     blockRun,
     runBlocks: Math.ceil(inner / blockRun),
     blockWidth: channels,
+    together: false,
   };
 }
 
@@ -100,5 +107,6 @@ function planTiles({ batch, outer, channels, inner }: ColumnView): ColumnPlan {
     blockRun: 1,
     runBlocks: 1,
     blockWidth,
+    together: total <= IN_CACHE || blockWidth > WIDE,
   };
 }

@@ -50,8 +50,9 @@ function apply(a: Sheet, t: Tile, slot: usize): void {
   a: Sheet, at: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize,
 ): void {
   const x = <usize>a.x + at, y = <usize>a.y + at, op = <i32>a.activation;
-  if (op) tileActivate(x, y, rows, width, stride, table, plane, op - 1, <f32>a.alpha);
-  else tileApply(x, y, rows, width, stride, table, plane);
+  const together = a.together != 0;
+  if (op) tileActivate(x, y, rows, width, stride, table, plane, together, op - 1, <f32>a.alpha);
+  else tileApply(x, y, rows, width, stride, table, plane, together);
 }
 
 function sums(a: Sheet, t: Tile, slot: usize): void {
@@ -85,12 +86,12 @@ function sumsThrough(a: Sheet, t: Tile, slot: usize): void {
 function grad(a: Sheet, t: Tile, slot: usize): void {
   const width = <usize>a.width, table = <usize>a.table + ((slot * width + t.column) << 2),
     plane = <usize>a.tablePlane << 2;
-  tileGrad(<usize>a.x + t.at, <usize>a.dz + t.at, <usize>a.y + t.at, t.rows, t.width, width << 2, table, plane);
+  tileGrad(<usize>a.x + t.at, <usize>a.dz + t.at, <usize>a.y + t.at, t.rows, t.width, width << 2, table, plane, a.together != 0);
   if (!t.last || a.restWidth == 0) return;
   const rest = (t.entry + 1) * entryBytes(a) - (<usize>a.restWidth << 2);
   tileGrad(
     <usize>a.x + rest, <usize>a.dz + rest, <usize>a.y + rest, 1, <usize>a.restWidth, 0,
-    <usize>a.table + ((slot * width) << 2), plane,
+    <usize>a.table + ((slot * width) << 2), plane, false,
   );
 }
 

@@ -29,6 +29,8 @@
   activation: f64; alpha: f64;
   /** The gradient to what goes into the activation, written in the pass that sums; dy itself where there is none. */
   dz: f64;
+  /** Whether a pass over tiles goes through four rows at a time. */
+  together: f64;
 }
 
 /** Order of the constants in the table: y = (x - CENTRE) * SCALE + OFFSET. */

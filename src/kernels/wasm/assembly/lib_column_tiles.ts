@@ -1,15 +1,13 @@
 // Tiles: rows x columns of float32 with neighbouring columns in neighbouring SIMD lanes, each column on its own.
 import { rectify } from "./lib_activation";
 import { CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE } from "./lib_column_sheet";
-import { tree8 } from "./lib_moments";
+import { loadLanes, storeLanes } from "./lib_lanes";
 
 /**
  * Rows summed in float32 before the sums go to float64: eight additions in a row to each lane, after a tree over 8
  * rows.
  */
 const STRIP: usize = 64;
-/** Columns up to which two rows are gone through together. */
-export const NARROW: usize = 256;
 /** Below this mean square, squares come near the subnormal range of float32 and lose digits. */
 const TINY: f64 = 1e-30;
 
@@ -169,47 +167,52 @@ function wideColumn(x: usize, rows: usize, stride: usize, mean: usize, m2: usize
 /**
  * y = (x - CENTRE) * SCALE + OFFSET; the constants of a column lie `plane` bytes apart from `table`.
  *
- * Two narrow rows share each load of the constants; both are read before either is written, since a load whose last 12
- * address bits are those of a store just made waits for it. Wide rows go one by one: each is a stream from memory and
- * one to it.
+ * `together`: four rows share each load of the constants, which takes two thirds of the time where all lies in the
+ * cache; all four are read before one is written, since a load whose last 12 address bits are those of a store just made
+ * waits for it. From memory narrow rows go one by one: four streams within a page or two defeat the prefetcher, and
+ * the pass takes two or three times as long.
  */
 export function tileApply(
-  x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize,
+  x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, together: bool,
 ): void {
-  if (width <= NARROW) {
-    for (const two = stride << 1; rows >= 2; rows -= 2, x += two, y += two) {
+  if (together) {
+    for (const four = stride << 2; rows >= 4; rows -= 4, x += four, y += four) {
       applyRows(x, y, width, stride, table, plane, true, false);
     }
   }
   for (; rows > 0; rows--, x += stride, y += stride) applyRows(x, y, width, 0, table, plane, false, false);
 }
 
-@inline function finish(v: v128, relu: bool): v128 { return relu ? rectify(v) : v; }
+@inline function applyTo(x: v128, c: v128, k: v128, o: v128, relu: bool): v128 {
+  const v = f32x4.add(f32x4.mul(f32x4.sub(x, c), k), o);
+  return relu ? rectify(v) : v;
+}
 
-/** One row, or a `pair` of them `next` bytes apart; with `relu` what is negative becomes 0. */
-@inline export function applyRows(
-  x: usize, y: usize, width: usize, next: usize, table: usize, plane: usize, pair: bool, relu: bool,
+/** The first n lanes of one row, or of `four` of them `stride` bytes apart. */
+@inline function applyLanes(
+  x: usize, y: usize, n: usize, stride: usize, t: usize, plane: usize, four: bool, relu: bool,
 ): void {
-  const vectors = (width & ~3) << 2, end = width << 2;
-  const centre = table + CENTRE * plane, scale = table + SCALE * plane, offset = table + OFFSET * plane;
-  let j: usize = 0;
-  for (; j < vectors; j += 16) {
-    const c = v128.load(centre + j), k = v128.load(scale + j), o = v128.load(offset + j);
-    const v0 = finish(f32x4.add(f32x4.mul(f32x4.sub(v128.load(x + j), c), k), o), relu);
-    if (pair) {
-      v128.store(y + j + next, finish(f32x4.add(f32x4.mul(f32x4.sub(v128.load(x + j + next), c), k), o), relu));
-    }
-    v128.store(y + j, v0);
+  const c = v128.load(t + CENTRE * plane), k = v128.load(t + SCALE * plane), o = v128.load(t + OFFSET * plane);
+  const v0 = applyTo(loadLanes(x, n), c, k, o, relu);
+  if (four) {
+    const two = stride << 1, three = two + stride;
+    const v1 = applyTo(loadLanes(x + stride, n), c, k, o, relu), v2 = applyTo(loadLanes(x + two, n), c, k, o, relu);
+    const v3 = applyTo(loadLanes(x + three, n), c, k, o, relu);
+    storeLanes(y + stride, n, v1);
+    storeLanes(y + two, n, v2);
+    storeLanes(y + three, n, v3);
   }
-  for (; j < end; j += 4) {
-    const c = load<f32>(centre + j), k = load<f32>(scale + j), o = load<f32>(offset + j);
-    const v = (load<f32>(x + j) - c) * k + o;
-    store<f32>(y + j, relu && v < 0 ? 0 : v);
-    if (pair) {
-      const w = (load<f32>(x + j + next) - c) * k + o;
-      store<f32>(y + j + next, relu && w < 0 ? 0 : w);
-    }
+  storeLanes(y, n, v0);
+}
+
+/** One row, or `four` of them `stride` bytes apart; with `relu` what is negative becomes 0. */
+@inline export function applyRows(
+  x: usize, y: usize, width: usize, stride: usize, table: usize, plane: usize, four: bool, relu: bool,
+): void {
+  for (const end = x + ((width & ~3) << 2); x < end; x += 16, y += 16, table += 16) {
+    applyLanes(x, y, 4, stride, table, plane, four, relu);
   }
+  if (width & 3) applyLanes(x, y, width & 3, stride, table, plane, four, relu);
 }
 
 /**
@@ -291,35 +294,41 @@ function addProducts(x: usize, dy: usize, width: usize, centre: usize, sumDy: us
 
 /** dx = (dy - DY_CENTRE) * SCALE + OFFSET - (x - CENTRE) * SLOPE, by rows as tileApply. */
 export function tileGrad(
-  x: usize, dy: usize, dx: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize,
+  x: usize, dy: usize, dx: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, together: bool,
 ): void {
-  if (width <= NARROW) {
-    const two = stride << 1;
-    for (; rows >= 2; rows -= 2, x += two, dy += two, dx += two) gradRows(x, dy, dx, width, stride, table, plane, true);
+  if (together) {
+    for (const four = stride << 2; rows >= 4; rows -= 4, x += four, dy += four, dx += four) {
+      gradRows(x, dy, dx, width, stride, table, plane, true);
+    }
   }
   for (; rows > 0; rows--, x += stride, dy += stride, dx += stride) gradRows(x, dy, dx, width, 0, table, plane, false);
 }
 
-@inline function gradRows(
-  x: usize, dy: usize, dx: usize, width: usize, next: usize, table: usize, plane: usize, pair: bool,
+@inline function gradLanes(
+  x: usize, dy: usize, dx: usize, n: usize, stride: usize, t: usize, plane: usize, four: bool,
 ): void {
-  const vectors = (width & ~3) << 2, end = width << 2;
-  const centre = table + CENTRE * plane, scale = table + SCALE * plane, offset = table + OFFSET * plane;
-  const slope = table + SLOPE * plane, dyCentre = table + DY_CENTRE * plane;
-  let j: usize = 0;
-  for (; j < vectors; j += 16) {
-    const c = v128.load(centre + j), k = v128.load(scale + j), o = v128.load(offset + j);
-    const s = v128.load(slope + j), e = v128.load(dyCentre + j);
-    const v0 = gradOf(v128.load(x + j), v128.load(dy + j), c, k, o, s, e);
-    if (pair) v128.store(dx + j + next, gradOf(v128.load(x + j + next), v128.load(dy + j + next), c, k, o, s, e));
-    v128.store(dx + j, v0);
+  const c = v128.load(t + CENTRE * plane), k = v128.load(t + SCALE * plane), o = v128.load(t + OFFSET * plane);
+  const s = v128.load(t + SLOPE * plane), e = v128.load(t + DY_CENTRE * plane);
+  const v0 = gradOf(loadLanes(x, n), loadLanes(dy, n), c, k, o, s, e);
+  if (four) {
+    const two = stride << 1, three = two + stride;
+    const v1 = gradOf(loadLanes(x + stride, n), loadLanes(dy + stride, n), c, k, o, s, e);
+    const v2 = gradOf(loadLanes(x + two, n), loadLanes(dy + two, n), c, k, o, s, e);
+    const v3 = gradOf(loadLanes(x + three, n), loadLanes(dy + three, n), c, k, o, s, e);
+    storeLanes(dx + stride, n, v1);
+    storeLanes(dx + two, n, v2);
+    storeLanes(dx + three, n, v3);
   }
-  for (; j < end; j += 4) {
-    const c = load<f32>(centre + j), k = load<f32>(scale + j), o = load<f32>(offset + j);
-    const s = load<f32>(slope + j), e = load<f32>(dyCentre + j);
-    store<f32>(dx + j, (load<f32>(dy + j) - e) * k + o - (load<f32>(x + j) - c) * s);
-    if (pair) store<f32>(dx + j + next, (load<f32>(dy + j + next) - e) * k + o - (load<f32>(x + j + next) - c) * s);
+  storeLanes(dx, n, v0);
+}
+
+@inline function gradRows(
+  x: usize, dy: usize, dx: usize, width: usize, stride: usize, table: usize, plane: usize, four: bool,
+): void {
+  for (const end = x + ((width & ~3) << 2); x < end; x += 16, dy += 16, dx += 16, table += 16) {
+    gradLanes(x, dy, dx, 4, stride, table, plane, four);
   }
+  if (width & 3) gradLanes(x, dy, dx, width & 3, stride, table, plane, four);
 }
 
 @inline export function gradOf(

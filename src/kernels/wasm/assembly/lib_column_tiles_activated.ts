@@ -1,7 +1,7 @@
 // Tiles through an activation: what lib_column_tiles.ts does, and f or f' in the same pass.
 import { RELU, activate, activateGrad, rectifyGrad } from "./lib_activation";
 import { CENTRE, OFFSET, SCALE } from "./lib_column_sheet";
-import { NARROW, addSums, applyRows, tileApply } from "./lib_column_tiles";
+import { addSums, applyRows, tileApply } from "./lib_column_tiles";
 
 /** Floats that go through an activation at a time, if their rows are not longer: they lie in the first-level cache. */
 const PIECE: usize = 4096;
@@ -10,9 +10,11 @@ const PIECE: usize = 4096;
 @inline function rowsAtATime(width: usize): usize { return max<usize>(8, (PIECE / width) & ~7); }
 
 /** tileApply, and what is negative becomes 0. */
-function tileRelu(x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize): void {
-  if (width <= NARROW) {
-    for (const two = stride << 1; rows >= 2; rows -= 2, x += two, y += two) {
+function tileRelu(
+  x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, together: bool,
+): void {
+  if (together) {
+    for (const four = stride << 2; rows >= 4; rows -= 4, x += four, y += four) {
       applyRows(x, y, width, stride, table, plane, true, true);
     }
   }
@@ -21,16 +23,17 @@ function tileRelu(x: usize, y: usize, rows: usize, width: usize, stride: usize, 
 
 /** y = f((x - CENTRE) * SCALE + OFFSET). */
 export function tileActivate(
-  x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, op: i32, alpha: f32,
+  x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, together: bool, op: i32,
+  alpha: f32,
 ): void {
   if (op == RELU) {
-    tileRelu(x, y, rows, width, stride, table, plane);
+    tileRelu(x, y, rows, width, stride, table, plane, together);
     return;
   }
   const step = rowsAtATime(width), bytes = width << 2;
   for (let left = rows; left > 0; ) {
     const n = min(step, left);
-    tileApply(x, y, n, width, stride, table, plane);
+    tileApply(x, y, n, width, stride, table, plane, together);
     for (let r: usize = 0; r < n; r++, x += stride, y += stride) activate(op, y, y, bytes, alpha);
     left -= n;
   }
@@ -45,7 +48,7 @@ export function tileDz(
     for (; rows > 0; rows--, x += stride, dy += stride, dz += stride) reluDz(x, dy, dz, width, table, plane);
     return;
   }
-  tileApply(x, dz, rows, width, stride, table, plane);
+  tileApply(x, dz, rows, width, stride, table, plane, false);
   for (; rows > 0; rows--, dy += stride, dz += stride) activateGrad(op, dz, dy, dz, width << 2, alpha);
 }
 
