@@ -4,11 +4,37 @@ import { Storage } from "../../memory/storage.js";
 import type { ColumnView } from "../../norm/views.js";
 import type { KernelSet, NormActivation, NormActivationGrad, NormGrads, Stats } from "../kernel_set.js";
 import { columnNorm as reference } from "../reference/column_norm.js";
-import { launch, scratchPlaces } from "../threads/pool.js";
+import { kernelArgs, run as launchKernel, scratchPlaces } from "../threads/pool.js";
 import { activationArgs } from "./activation.js";
 import { type ColumnPlan, planApply, planOf } from "./column_plan.js";
 import { float32Only } from "./float32_only.js";
+import { kernelIndex } from "./module.js";
 import { affineSums, fewAffine, onlyDx } from "./norm_affine.js";
+
+const kernels = {
+  affine_grad: kernelIndex("column_norm_affine_grad"),
+  constants: kernelIndex("column_norm_constants"),
+  grad_constants: kernelIndex("column_norm_grad_constants"),
+  merge: kernelIndex("column_norm_merge"),
+  merge_sums: kernelIndex("column_norm_merge_sums"),
+  run_apply: kernelIndex("column_norm_run_apply"),
+  run_dx: kernelIndex("column_norm_run_dx"),
+  run_moments: kernelIndex("column_norm_run_moments"),
+  run_sums: kernelIndex("column_norm_run_sums"),
+  runs: kernelIndex("column_norm_runs"),
+  runs_grad: kernelIndex("column_norm_runs_grad"),
+  tile_apply: kernelIndex("column_norm_tile_apply"),
+  tile_dx: kernelIndex("column_norm_tile_dx"),
+  tile_moments: kernelIndex("column_norm_tile_moments"),
+  tile_sums: kernelIndex("column_norm_tile_sums"),
+  tiles: kernelIndex("column_norm_tiles"),
+  tiles_grad: kernelIndex("column_norm_tiles_grad"),
+};
+
+const ptr = (slot: Slot | null | undefined): number => (slot ? slot.ptr : 0);
+
+/** Bytes, up to a whole number of cache lines. */
+const lines = (bytes: number): number => Math.ceil(bytes / 64) * 64;
 
 interface Operands {
   readonly x: Slot;
@@ -29,10 +55,16 @@ interface Operands {
   readonly dz?: Slot | null;
 }
 
-/** One call: the argument block (class Sheet in assembly/lib_column_sheet.ts) and the scratch memory behind it. */
+/** Bytes of the constants of four columns; see assembly/lib_column_sheet.ts. */
+const TABLE_STEP = 48;
+const GRAD_TABLE_STEP = 80;
+
+/**
+ * One call: the argument block (class Sheet in assembly/lib_column_sheet.ts), which all its launches read, and the
+ * scratch memory behind it.
+ */
 class Call {
   private readonly memory: Storage;
-  private readonly args: number[];
   readonly elements: number;
 
   constructor(
@@ -49,36 +81,63 @@ class Call {
     // A stride that is an odd number of cache lines keeps the blocks of a column in different sets of the cache.
     const partStride = Math.ceil(plan.width / 16) * 16 + 8;
     const partPlane = needsParts ? slots * plan.rowBlocks * plan.runBlocks * partStride : 0;
-    const tablePlane = needsParts || o.frozen ? Math.ceil((slots * plan.width + 16) / 16) * 16 : 0;
+    const tableStep = o.dy ? GRAD_TABLE_STEP : TABLE_STEP;
+    const tableEntry = Math.ceil(plan.width / 4) * tableStep;
+    const tableBytes = needsParts || o.frozen ? slots * tableEntry : 0;
     const sumsPlane = o.dy && !o.sums ? batch * channels : 0;
-    const scratchBytes = Math.ceil((64 + 12 * (plan.blockWidth + 4)) / 64) * 64;
-    const sizes = [2 * partPlane, (tablePlane * 5) / 2, 2 * sumsPlane, (threads * scratchBytes) / 8];
-    const places: number[] = [];
-    let doubles = 0;
-    for (const size of sizes) {
-      places.push(doubles);
-      doubles += Math.ceil(size / 8) * 8;
-    }
-    this.memory = new Storage(doubles, "float64");
-    const [parts, table, sums, scratch] = places.map((place) => this.memory.ptr + place * 8) as [
-      number,
-      number,
-      number,
-      number,
-    ];
-    const ptr = (slot: Slot | null | undefined) => slot?.ptr ?? 0;
-    const count = outer * merge * inner;
-    this.args = [
-      ...[o.x.ptr, ptr(o.dy), ptr(o.y), ptr(o.weight), ptr(o.bias)],
-      ...[o.stats.mean.ptr, o.stats.variance.ptr, o.stats.mean.dtype === "float32" ? 1 : 0, o.eps],
-      ...[batch, channels, merge, count],
-      ...[plan.rows, plan.width, plan.run, plan.span, plan.restWidth],
-      ...[plan.blockRows, plan.rowBlocks, plan.blockRun, plan.runBlocks, plan.blockWidth],
-      ...[parts, partStride, partPlane, table, tablePlane],
-      ...[o.sums?.ptr ?? sums, ptr(o.out?.dWeight), ptr(o.out?.dBias), o.frozen ? 1 : 0],
-      ...[scratch, scratchBytes, ptr(o.counts), ...activationArgs(o.activation), ptr(o.dz ?? o.dy)],
-      plan.together ? 1 : 0,
-    ];
+    const scratchBytes = lines(64 + 12 * (plan.blockWidth + 4));
+    const [parts, table, sums] = [0, 16 * partPlane, 16 * partPlane + lines(tableBytes)] as const;
+    const scratch = sums + lines(16 * sumsPlane);
+    this.memory = new Storage((scratch + threads * scratchBytes) / 8, "float64");
+    const at = this.memory.ptr;
+    const a = kernelArgs();
+    a[0] = o.x.ptr;
+    a[1] = ptr(o.dy);
+    a[2] = ptr(o.y);
+    a[3] = ptr(o.weight);
+    a[4] = ptr(o.bias);
+    a[5] = o.stats.mean.ptr;
+    a[6] = o.stats.variance.ptr;
+    a[7] = o.stats.mean.dtype === "float32" ? 1 : 0;
+    a[8] = o.eps;
+    a[9] = batch;
+    a[10] = channels;
+    a[11] = merge;
+    a[12] = outer * merge * inner;
+    a[13] = plan.rows;
+    a[14] = plan.width;
+    a[15] = plan.run;
+    a[16] = plan.span;
+    a[17] = plan.restWidth;
+    a[18] = plan.blockRows;
+    a[19] = plan.rowBlocks;
+    a[20] = plan.blockRun;
+    a[21] = plan.runBlocks;
+    a[22] = plan.blockWidth;
+    a[23] = at + parts;
+    a[24] = partStride;
+    a[25] = partPlane;
+    a[26] = at + table;
+    a[27] = tableStep;
+    a[28] = tableEntry;
+    a[29] = o.sums?.ptr ?? at + sums;
+    a[30] = ptr(o.out?.dWeight);
+    a[31] = ptr(o.out?.dBias);
+    a[32] = o.frozen ? 1 : 0;
+    a[33] = at + scratch;
+    a[34] = scratchBytes;
+    a[35] = ptr(o.counts);
+    const [activation, alpha] = activationArgs(o.activation);
+    a[36] = activation;
+    a[37] = alpha;
+    a[38] = ptr(o.dz ?? o.dy);
+    a[39] = (o.dy ? plan.gradTogether : plan.together) ? 1 : 0;
+  }
+
+  /** Units of the kernels between the passes, which take four groups at a time. */
+  get mergeUnits(): number {
+    const { batch, channels, merge } = this.view;
+    return batch * Math.ceil(channels / merge / 4);
   }
 
   get groups(): number {
@@ -103,27 +162,32 @@ class Call {
     return this.allChannels * this.plan.rows * this.plan.runBlocks;
   }
 
-  launch(kernel: string, units: number, work = this.elements): void {
-    launch(`column_norm_${kernel}`, units, work, this.args);
+  launch(kernel: keyof typeof kernels, units: number, work = this.elements): void {
+    launchKernel(kernels[kernel], units, work);
   }
 
-  /** Moments of columns and blocks, and the statistics from them. */
+  /** Moments of columns and blocks, and from them the statistics and the constants of y, if there is one. */
   moments(): void {
     if (this.plan.tiles) this.launch("tile_moments", this.tiles);
     else this.launch("run_moments", this.allChannels * this.blocks);
-    this.launch("merge", this.groups, mergeWork(this));
+    this.launch("merge", this.mergeUnits, mergeWork(this));
   }
 
   /** Sums of columns and blocks, and of channels from them; with a place for dx its constants too. */
   addUp(): void {
     if (this.plan.tiles) {
-      if (this.o.activation) this.launch("constants", this.allChannels, 8 * this.allChannels);
-      else this.launch("centres", this.allChannels, 2 * this.allChannels);
+      if (this.o.activation) this.constants();
       this.launch("tile_sums", this.tiles);
     } else {
       this.launch("run_sums", this.allChannels * this.blocks);
     }
-    this.launch("merge_sums", this.groups, mergeWork(this));
+    this.launch("merge_sums", this.mergeUnits, mergeWork(this));
+  }
+
+  /** Constants of y from given statistics, or of dx where those are constants. */
+  constants(): void {
+    const { batch, channels } = this.view;
+    this.launch("constants", batch * Math.ceil(channels / 4), 8 * batch * channels);
   }
 
   dx(): void {
@@ -209,7 +273,6 @@ export const columnNorm: Kernels = {
         return;
       }
       call.moments();
-      call.launch("constants", call.allChannels, 8 * call.allChannels);
       call.apply();
     });
   },
@@ -218,7 +281,7 @@ export const columnNorm: Kernels = {
     checkTypes("columnNormEval", stats, x, y, weight, bias);
     if (x.length === 0) return;
     run(view, planApply(view), { x, y, weight, bias, stats, eps, activation }, (call) => {
-      call.launch("constants", call.allChannels, 8 * call.allChannels);
+      call.constants();
       call.apply();
     });
   },
@@ -299,13 +362,14 @@ function gradients(
         call.addUp();
         if (out.dx && !frozen) call.dx();
       }
-      if (affine) call.launch("affine_grad", view.channels, 4 * call.allChannels);
+      const done = view.batch === 1 && (plan.tiles || !plan.fused);
+      if (affine && !done) call.launch("affine_grad", view.channels, 4 * call.allChannels);
     });
   }
   if (!frozen || !out.dx) return;
   // Last, since dx may lie where dy does.
   run(view, planApply(view), { x: dz, y: out.dx, weight, stats, eps, frozen }, (call) => {
-    call.launch("constants", call.allChannels, 8 * call.allChannels);
+    call.constants();
     call.apply();
   });
 }

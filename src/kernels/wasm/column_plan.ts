@@ -9,15 +9,21 @@ const RUN_PER_ROW = 24;
 /** Elements of x that one unit works on where a channel or a batch entry is cut into blocks. */
 const BLOCK = 1 << 19;
 const SMALL_BLOCK = 1 << 13;
+/** Elements up to which one unit does it all: a second thread would gain less than the launches cost. */
+const SMALL = 1 << 15;
 /** Units that are enough for every thread to have work. */
 const ENOUGH_UNITS = 16;
-/** Columns of a tile. Parts of rows shorter than this many would jump in memory, which costs more than sums in the second-level cache. */
+/**
+ * Columns of a tile. Narrower tiles keep their sums in the first-level cache, but jump in memory from row to row: passes
+ * over [3136, 2048] in tiles of 1024 took three times as long as in whole rows.
+ */
 const TILE_WIDTH = 16384;
 /** Where all of x stays in the cache, short pieces of rows cost nothing, and more units and fewer blocks of rows gain. */
 const TILE_WIDTH_CACHED = 256;
 const CACHED = 1 << 20;
-/** Up to so many elements x, dy and dx stay in the last-level cache. */
+/** Elements up to which x and y stay in the last-level cache, and up to which x, dy and dx do so. */
 const IN_CACHE = 1 << 21;
+const GRAD_IN_CACHE = 1 << 19;
 /** From memory, rows wider than this go four at a time: their constants no longer stay in the first-level cache. */
 const WIDE = 1024;
 /** Rows narrower than this are folded, several to a row of a tile. */
@@ -41,8 +47,9 @@ export interface ColumnPlan {
   readonly blockRun: number;
   readonly runBlocks: number;
   readonly blockWidth: number;
-  /** Tiles: whether passes go through four rows at a time. */
+  /** Tiles: whether a pass goes through four rows at a time, with statistics or for the gradient. */
   readonly together: boolean;
+  readonly gradTogether: boolean;
 }
 
 export const planOf = (view: ColumnView): ColumnPlan => plan(view, LONG_RUN);
@@ -60,7 +67,7 @@ const blockSize = (total: number): number => clamp(Math.ceil(total / ENOUGH_UNIT
 
 function planRuns({ batch, outer, channels, inner, merge }: ColumnView): ColumnPlan {
   const total = batch * outer * channels * inner;
-  const fused = (batch * channels) / merge >= ENOUGH_UNITS || total <= SMALL_BLOCK;
+  const fused = (batch * channels) / merge >= ENOUGH_UNITS || total <= SMALL;
   const wanted = Math.ceil((outer * inner) / blockSize(total));
   const blockRows = Math.ceil(outer / Math.min(wanted, outer));
   const rowBlocks = Math.ceil(outer / blockRows);
@@ -80,6 +87,7 @@ function planRuns({ batch, outer, channels, inner, merge }: ColumnView): ColumnP
     runBlocks: Math.ceil(inner / blockRun),
     blockWidth: channels,
     together: false,
+    gradTogether: false,
   };
 }
 
@@ -91,7 +99,7 @@ function planTiles({ batch, outer, channels, inner }: ColumnView): ColumnPlan {
   const folds = outer >= fold * 16 ? fold : 1;
   const rows = Math.floor(outer / folds);
   const width = row * folds;
-  const fused = outer * row <= BLOCK && (batch >= ENOUGH_UNITS || total <= SMALL_BLOCK);
+  const fused = outer * row <= BLOCK && (batch >= ENOUGH_UNITS || total <= SMALL);
   const blockWidth = fused ? width : Math.min(width, total <= CACHED ? TILE_WIDTH_CACHED : TILE_WIDTH);
   const blockRows = fused ? rows : clamp(Math.ceil(blockSize(total) / blockWidth), Math.min(64, rows), rows);
   return {
@@ -108,5 +116,6 @@ function planTiles({ batch, outer, channels, inner }: ColumnView): ColumnPlan {
     runBlocks: 1,
     blockWidth,
     together: total <= IN_CACHE || blockWidth > WIDE,
+    gradTogether: total <= GRAD_IN_CACHE || blockWidth > WIDE,
   };
 }

@@ -1,7 +1,7 @@
 // Column normalization where the inner axis is long: a channel is `rows` runs of contiguous floats.
 import { runActivate, runApply, runGrad, runSums, runSumsThrough, Sums } from "./lib_column_runs";
 import {
-  CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE, Sheet, entryBytes, loadOr, loadStat, partAddress,
+  CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE, Sheet, entryBytes, loadOr, loadStat, partAddress, placeOf, tableOf,
 } from "./lib_column_sheet";
 import { GradConstants, groupConstants, lowPart } from "./lib_column_merge";
 import { Moments, addRun } from "./lib_moments";
@@ -101,65 +101,68 @@ export function column_norm_run_sums(args: usize, lo: i32, hi: i32, worker: i32)
 }
 
 /**
- * Goes through the parts of runs in the order of memory: `at` is the byte offset into x, `constants` the place in the
- * table.
+ * Goes through the parts of runs in the order of memory: `at` is the byte offset into x, `table` that of its
+ * batch entry.
  */
-@unmanaged class Cursor { part: usize; channel: usize; row: usize; at: usize; constants: usize; }
+@unmanaged class Cursor {
+  part: usize; channel: usize; row: usize; rows: usize; at: usize; table: usize; tableEntry: usize;
+}
 
 @inline function startAt(a: Sheet, unit: usize, k: Cursor): void {
   const parts = <usize>a.runBlocks, channels = <usize>a.channels, index = unit / parts;
   k.part = unit % parts * <usize>a.blockRun;
   k.channel = index % channels;
-  k.row = index / channels % <usize>a.rows;
+  k.rows = <usize>a.rows;
+  k.row = index / channels % k.rows;
+  k.tableEntry = <usize>a.tableEntry;
   k.at = (index * <usize>a.run + k.part) << 2;
-  k.constants = <usize>a.table + ((index / channels / <usize>a.rows * channels + k.channel) << 2);
+  k.table = tableOf(a, index / channels / k.rows);
 }
 
-@inline function step(k: Cursor, n: usize, run: usize, channels: usize, rows: usize): void {
+@inline function step(k: Cursor, n: usize, run: usize, channels: usize): void {
   k.at += n << 2;
   k.part += n;
   if (k.part < run) return;
   k.part = 0;
   k.channel++;
-  k.constants += 4;
   if (k.channel < channels) return;
   k.channel = 0;
   k.row++;
-  if (k.row < rows) k.constants -= channels << 2; // the next row of the same batch entry
-  else k.row = 0;
+  if (k.row < k.rows) return;
+  k.row = 0;
+  k.table += k.tableEntry;
 }
 
 /** y from the constants of each channel: unit = part of a run. */
 export function column_norm_run_apply(args: usize, lo: i32, hi: i32, worker: i32): void {
-  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, rows = <usize>a.rows;
-  const blockRun = <usize>a.blockRun, x = <usize>a.x, y = <usize>a.y, plane = <usize>a.tablePlane << 2;
+  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels;
+  const blockRun = <usize>a.blockRun, x = <usize>a.x, y = <usize>a.y, tableStep = <usize>a.tableStep;
   const op = <i32>a.activation, alpha = <f32>a.alpha;
   const k = changetype<Cursor>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
   startAt(a, lo, k);
   for (let unit = lo; unit < hi; unit++) {
-    const n = min(blockRun, run - k.part), t = k.constants;
-    const centre = load<f32>(t + CENTRE * plane), scale = load<f32>(t + SCALE * plane),
-      offset = load<f32>(t + OFFSET * plane);
+    const n = min(blockRun, run - k.part), t = k.table + placeOf(k.channel, tableStep);
+    const centre = load<f32>(t, CENTRE), scale = load<f32>(t, SCALE),
+      offset = load<f32>(t, OFFSET);
     if (op) runActivate(x + k.at, y + k.at, n, centre, scale, offset, op - 1, alpha);
     else runApply(x + k.at, y + k.at, n, centre, scale, offset);
-    step(k, n, run, channels, rows);
+    step(k, n, run, channels);
   }
 }
 
 /** dx from the constants of each channel: unit = part of a run. */
 export function column_norm_run_dx(args: usize, lo: i32, hi: i32, worker: i32): void {
-  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, rows = <usize>a.rows;
-  const blockRun = <usize>a.blockRun, x = <usize>a.x, dy = <usize>a.dz, dx = <usize>a.y,
-    plane = <usize>a.tablePlane << 2;
+  const a = changetype<Sheet>(args), run = <usize>a.run, channels = <usize>a.channels, tableStep = <usize>a.tableStep;
+  const blockRun = <usize>a.blockRun, x = <usize>a.x, dy = <usize>a.dz, dx = <usize>a.y;
   const k = changetype<Cursor>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
   startAt(a, lo, k);
   for (let unit = lo; unit < hi; unit++) {
-    const n = min(blockRun, run - k.part), t = k.constants;
+    const n = min(blockRun, run - k.part), t = k.table + placeOf(k.channel, tableStep);
     runGrad(
-      x + k.at, dy + k.at, dx + k.at, n, load<f32>(t + CENTRE * plane), load<f32>(t + SCALE * plane),
-      load<f32>(t + OFFSET * plane), load<f32>(t + SLOPE * plane), load<f32>(t + DY_CENTRE * plane),
+      x + k.at, dy + k.at, dx + k.at, n, load<f32>(t, CENTRE), load<f32>(t, SCALE),
+      load<f32>(t, OFFSET), load<f32>(t, SLOPE), load<f32>(t, DY_CENTRE),
     );
-    step(k, n, run, channels, rows);
+    step(k, n, run, channels);
   }
 }
 

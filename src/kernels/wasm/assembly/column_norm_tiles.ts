@@ -1,8 +1,9 @@
 // Column normalization where the inner axis is short: SIMD lanes hold neighbouring columns.
 import {
-  mergeGroups, mergeSums, writeCentres, writeConstants, writeGradConstants, GradConstants,
+  GradConstants, affineGrad, mergeGroups, mergeSums, writeCentres, writeConstants, writeGradConstants,
 } from "./lib_column_merge";
-import { Sheet, entryBytes, partAddress } from "./lib_column_sheet";
+import { isPlain, pairConstants, pairSums } from "./lib_column_pairs";
+import { Sheet, entryBytes, partAddress, placeOf, tableOf } from "./lib_column_sheet";
 import { tileApply, tileGrad, tileMoments, tileSums } from "./lib_column_tiles";
 import { tileActivate, tileDz, tileSumsThrough } from "./lib_column_tiles_activated";
 
@@ -37,62 +38,60 @@ function moments(a: Sheet, t: Tile, slot: usize, work: usize): void {
   );
 }
 
+/** Where what lies behind the rows of a batch entry begins, if it belongs to this tile; 0: it does not. */
+@inline function restAt(a: Sheet, t: Tile): usize {
+  return t.last && a.restWidth != 0 ? (t.entry + 1) * entryBytes(a) - (<usize>a.restWidth << 2) : 0;
+}
+
 function apply(a: Sheet, t: Tile, slot: usize): void {
-  const width = <usize>a.width, table = <usize>a.table + ((slot * width + t.column) << 2),
-    plane = <usize>a.tablePlane << 2;
-  applyAt(a, t.at, t.rows, t.width, width << 2, table, plane);
-  if (!t.last || a.restWidth == 0) return;
-  const rest = (t.entry + 1) * entryBytes(a) - (<usize>a.restWidth << 2);
-  applyAt(a, rest, 1, <usize>a.restWidth, 0, <usize>a.table + ((slot * width) << 2), plane);
+  const step = <usize>a.tableStep, table = tableOf(a, slot), rest = restAt(a, t);
+  applyAt(a, t.at, t.rows, t.width, <usize>a.width << 2, table + placeOf(t.column, step), step);
+  if (rest) applyAt(a, rest, 1, <usize>a.restWidth, 0, table, step);
 }
 
 @inline function applyAt(
-  a: Sheet, at: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize,
+  a: Sheet, at: usize, rows: usize, width: usize, stride: usize, table: usize, step: usize,
 ): void {
-  const x = <usize>a.x + at, y = <usize>a.y + at, op = <i32>a.activation;
-  const together = a.together != 0;
-  if (op) tileActivate(x, y, rows, width, stride, table, plane, together, op - 1, <f32>a.alpha);
-  else tileApply(x, y, rows, width, stride, table, plane, together);
+  const x = <usize>a.x + at, y = <usize>a.y + at, op = <i32>a.activation, together = a.together != 0;
+  if (op) tileActivate(x, y, rows, width, stride, table, step, together, op - 1, <f32>a.alpha);
+  else tileApply(x, y, rows, width, stride, table, step, together);
 }
 
-function sums(a: Sheet, t: Tile, slot: usize): void {
+/** `centre` has room for a float32 of each column of the tile. */
+function sums(a: Sheet, t: Tile, slot: usize, centre: usize): void {
+  writeCentres(a, t.entry, t.column, t.width, centre);
   if (a.activation != 0) {
-    sumsThrough(a, t, slot);
+    sumsThrough(a, t, slot, centre);
     return;
   }
   const column = t.column << 3;
   tileSums(
-    <usize>a.x + t.at, <usize>a.dy + t.at, t.rows, t.width, <usize>a.width << 2,
-    <usize>a.table + ((slot * <usize>a.width + t.column) << 2),
+    <usize>a.x + t.at, <usize>a.dy + t.at, t.rows, t.width, <usize>a.width << 2, centre,
     partAddress(a, 0, slot, t.block) + column, partAddress(a, 1, slot, t.block) + column,
   );
 }
 
 /** With an activation in between, of which the rest behind the rows goes through here too. */
-function sumsThrough(a: Sheet, t: Tile, slot: usize): void {
-  const column = t.column << 3, width = <usize>a.width, plane = <usize>a.tablePlane << 2;
-  const table = <usize>a.table + ((slot * width) << 2), op = <i32>a.activation - 1, alpha = <f32>a.alpha;
+function sumsThrough(a: Sheet, t: Tile, slot: usize, centre: usize): void {
+  const column = t.column << 3, width = <usize>a.width, step = <usize>a.tableStep, table = tableOf(a, slot);
+  const op = <i32>a.activation - 1, alpha = <f32>a.alpha, rest = restAt(a, t);
   tileSumsThrough(
-    <usize>a.x + t.at, <usize>a.dy + t.at, <usize>a.dz + t.at, t.rows, t.width, width << 2, table + (t.column << 2), plane,
-    op, alpha, partAddress(a, 0, slot, t.block) + column, partAddress(a, 1, slot, t.block) + column,
+    <usize>a.x + t.at, <usize>a.dy + t.at, <usize>a.dz + t.at, t.rows, t.width, width << 2,
+    table + placeOf(t.column, step), step, centre, op, alpha,
+    partAddress(a, 0, slot, t.block) + column, partAddress(a, 1, slot, t.block) + column,
   );
-  if (!t.last || a.restWidth == 0) return;
-  const rest = (t.entry + 1) * entryBytes(a) - (<usize>a.restWidth << 2);
-  tileDz(
-    <usize>a.x + rest, <usize>a.dy + rest, <usize>a.dz + rest, 1, <usize>a.restWidth, 0, table, plane, op, alpha,
-  );
+  if (!rest) return;
+  tileDz(<usize>a.x + rest, <usize>a.dy + rest, <usize>a.dz + rest, 1, <usize>a.restWidth, 0, table, step, op, alpha);
 }
 
 function grad(a: Sheet, t: Tile, slot: usize): void {
-  const width = <usize>a.width, table = <usize>a.table + ((slot * width + t.column) << 2),
-    plane = <usize>a.tablePlane << 2;
-  tileGrad(<usize>a.x + t.at, <usize>a.dz + t.at, <usize>a.y + t.at, t.rows, t.width, width << 2, table, plane, a.together != 0);
-  if (!t.last || a.restWidth == 0) return;
-  const rest = (t.entry + 1) * entryBytes(a) - (<usize>a.restWidth << 2);
+  const step = <usize>a.tableStep, table = tableOf(a, slot), together = a.together != 0, rest = restAt(a, t);
+  const x = <usize>a.x, dy = <usize>a.dz, dx = <usize>a.y;
   tileGrad(
-    <usize>a.x + rest, <usize>a.dz + rest, <usize>a.y + rest, 1, <usize>a.restWidth, 0,
-    <usize>a.table + ((slot * width) << 2), plane, false,
+    x + t.at, dy + t.at, dx + t.at, t.rows, t.width, <usize>a.width << 2, table + placeOf(t.column, step), step,
+    together,
   );
+  if (rest) tileGrad(x + rest, dy + rest, dx + rest, 1, <usize>a.restWidth, 0, table, step, false);
 }
 
 export function column_norm_tile_moments(args: usize, lo: i32, hi: i32, worker: i32): void {
@@ -107,7 +106,7 @@ export function column_norm_tile_sums(args: usize, lo: i32, hi: i32, worker: i32
   const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker));
   for (let unit = lo; unit < hi; unit++) {
     locate(a, <usize>unit, t);
-    sums(a, t, t.entry);
+    sums(a, t, t.entry, changetype<usize>(t) + 64);
   }
 }
 
@@ -134,12 +133,12 @@ export function column_norm_tile_dx(args: usize, lo: i32, hi: i32, worker: i32):
 /** Statistics and y of a batch entry that fits the cache: unit = batch entry. Parts and table belong to the thread. */
 export function column_norm_tiles(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker)), slot = <usize>worker;
-  const channels = <usize>a.channels, groups = channels / <usize>a.merge;
+  const channels = <usize>a.channels, groups = channels / <usize>a.merge, plain = isPlain(a);
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
     locate(a, unit, t);
     moments(a, t, slot, changetype<usize>(t) + 64);
     mergeGroups(a, unit, slot, 0, groups);
-    writeConstants(a, unit, slot, 0, channels, false);
+    writeConstants(a, unit, slot, plain ? pairConstants(a, unit, slot, 0, channels, false) : 0, channels, false);
     apply(a, t, slot);
   }
 }
@@ -147,16 +146,17 @@ export function column_norm_tiles(args: usize, lo: i32, hi: i32, worker: i32): v
 /** The same for the gradient. */
 export function column_norm_tiles_grad(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<Sheet>(args), t = changetype<Tile>(scratchOf(a, worker)), slot = <usize>worker;
-  const channels = <usize>a.channels, groups = channels / <usize>a.merge;
+  const channels = <usize>a.channels, groups = channels / <usize>a.merge, plain = isPlain(a), alone = a.batch == 1;
   const shared = changetype<GradConstants>(changetype<usize>(t) + 64);
   for (let unit = <usize>lo; unit < <usize>hi; unit++) {
     locate(a, unit, t);
     if (a.activation != 0) writeConstants(a, unit, slot, 0, channels, false);
-    else writeCentres(a, unit, slot, 0, channels);
-    sums(a, t, slot);
-    mergeSums(a, unit, slot, 0, channels);
+    sums(a, t, slot, changetype<usize>(t) + 64);
+    const rest = plain ? pairSums(a, unit, slot, 0, channels) : 0; // plain: a group is a channel
+    mergeSums(a, unit, slot, rest, channels);
+    if (alone) affineGrad(a, rest, channels);
     if (a.y == 0) continue;
-    writeGradConstants(a, unit, slot, 0, groups, shared);
+    writeGradConstants(a, unit, slot, rest, groups, shared);
     grad(a, t, slot);
   }
 }

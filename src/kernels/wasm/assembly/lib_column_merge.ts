@@ -1,7 +1,7 @@
 // From sums per column to statistics, constants and gradients per channel, all in float64.
 // The functions take ranges, so that the arguments, which are doubles, become whole numbers once for many channels.
 import {
-  CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE, Sheet, entryBytes, loadOr, loadStat, partAddress, spread,
+  CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE, Sheet, entryBytes, loadOr, loadStat, partAddress, spread, tableOf,
 } from "./lib_column_sheet";
 import { sumLanes } from "./lib_moments";
 
@@ -119,31 +119,32 @@ export function mergeGroups(a: Sheet, entry: usize, slot: usize, g0: usize, g1: 
 export function writeConstants(a: Sheet, entry: usize, slot: usize, c0: usize, c1: usize, frozen: bool): void {
   const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span,
     width = <usize>a.width;
-  const table = <usize>a.table + ((slot * width) << 2), plane = <usize>a.tablePlane << 2,
-    groups = entry * (channels / merge);
+  const table = tableOf(a, slot), tableStep = <usize>a.tableStep, groups = entry * (channels / merge);
   const weight = <usize>a.weight, bias = <usize>a.bias, eps = a.eps;
   const means = <usize>a.mean, variances = <usize>a.variance, singleStats = a.singleStats != 0;
   for (let c = c0; c < c1; c++) {
     const stat = groups + (merge == 1 ? c : c / merge);
     const mean = frozen ? 0 : loadStat(means, stat, singleStats);
     const scale = loadOr(weight, c, 1) / Math.sqrt(loadStat(variances, stat, singleStats) + eps);
-    spread(table + CENTRE * plane, c, span, step, width, <f32>mean);
-    spread(table + SCALE * plane, c, span, step, width, <f32>scale);
-    spread(
-      table + OFFSET * plane, c, span, step, width, frozen ? 0 : <f32>(loadOr(bias, c, 0) - lowPart(mean) * scale),
-    );
+    spread(table + CENTRE, tableStep, c, span, step, width, <f32>mean);
+    spread(table + SCALE, tableStep, c, span, step, width, <f32>scale);
+    const offset: f32 = frozen ? 0 : <f32>(loadOr(bias, c, 0) - lowPart(mean) * scale);
+    spread(table + OFFSET, tableStep, c, span, step, width, offset);
   }
 }
 
-/** CENTRE alone, for the sums of the gradient. */
-export function writeCentres(a: Sheet, entry: usize, slot: usize, c0: usize, c1: usize): void {
-  const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span,
-    width = <usize>a.width;
-  const centres = <usize>a.table + ((CENTRE * <usize>a.tablePlane + slot * width) << 2),
-    groups = entry * (channels / merge);
-  const means = <usize>a.mean, singleStats = a.singleStats != 0;
-  for (let c = c0; c < c1; c++) {
-    spread(centres, c, span, step, width, <f32>loadStat(means, groups + (merge == 1 ? c : c / merge), singleStats));
+/** What the sums of the gradient subtract from x, for `n` columns from `column` on. */
+export function writeCentres(a: Sheet, entry: usize, column: usize, n: usize, out: usize): void {
+  const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span;
+  const means = <usize>a.mean, singleStats = a.singleStats != 0, first = entry * (channels / merge);
+  if (span == 1 && merge == 1 && <usize>a.width == step && !singleStats) {
+    let p = means + ((first + column) << 3);
+    for (const end = out + (n << 2); out < end; out += 4, p += 8) store<f32>(out, <f32>load<f64>(p));
+    return;
+  }
+  for (let j: usize = 0; j < n; j++) {
+    const group = (column + j) % step / (span * merge);
+    store<f32>(out + (j << 2), <f32>loadStat(means, first + group, singleStats));
   }
 }
 
@@ -215,7 +216,7 @@ export function writeGradConstants(
 ): void {
   const channels = <usize>a.channels, merge = <usize>a.merge, span = <usize>a.span, step = channels * span,
     width = <usize>a.width;
-  const table = <usize>a.table + ((slot * width) << 2), tablePlane = <usize>a.tablePlane << 2, weight = <usize>a.weight;
+  const table = tableOf(a, slot), tableStep = <usize>a.tableStep, weight = <usize>a.weight;
   const sums = <usize>a.sums + ((entry * channels) << 3), plane = (<usize>a.batch * channels) << 3, eps = a.eps;
   const counts = <usize>a.counts, own = a.count;
   const means = <usize>a.mean, variances = <usize>a.variance, singleStats = a.singleStats != 0,
@@ -228,11 +229,11 @@ export function writeGradConstants(
     for (let c = g * merge; c < (g + 1) * merge; c++) {
       // The mean of a channel's own dy is subtracted first, so that dy with a large mean loses nothing to rounding.
       const scale = loadOr(weight, c, 1) * rstd, centre = <f32>(load<f64>(sums + (c << 3)) * perChannel);
-      spread(table + CENTRE * tablePlane, c, span, step, width, <f32>mean);
-      spread(table + SCALE * tablePlane, c, span, step, width, <f32>scale);
-      spread(table + OFFSET * tablePlane, c, span, step, width, <f32>(scale * <f64>centre - shared.shift));
-      spread(table + SLOPE * tablePlane, c, span, step, width, <f32>shared.slope);
-      spread(table + DY_CENTRE * tablePlane, c, span, step, width, centre);
+      spread(table + CENTRE, tableStep, c, span, step, width, <f32>mean);
+      spread(table + SCALE, tableStep, c, span, step, width, <f32>scale);
+      spread(table + OFFSET, tableStep, c, span, step, width, <f32>(scale * <f64>centre - shared.shift));
+      spread(table + SLOPE, tableStep, c, span, step, width, <f32>shared.slope);
+      spread(table + DY_CENTRE, tableStep, c, span, step, width, centre);
     }
   }
 }

@@ -17,8 +17,11 @@
   blockRows: f64; rowBlocks: f64; blockRun: f64; runBlocks: f64; blockWidth: f64;
   /** Partial sums, two of float64 per column: [2][batch][blocks][partStride]. */
   parts: f64; partStride: f64; partPlane: f64;
-  /** float32 constants of a column, `table` arrays of [batch][width], `tablePlane` floats apart. */
-  table: f64; tablePlane: f64;
+  /**
+   * float32 constants: for each four columns their CENTRE, their SCALE and so on lie side by side, so that a pass over
+   * rows reads one stream of them. `tableStep` bytes for four columns, `tableEntry` for all columns of a batch entry.
+   */
+  table: f64; tableStep: f64; tableEntry: f64;
   /** Sums of dy and dy * (x - mean): float64 [2][batch * channels]. */
   sums: f64; dWeight: f64; dBias: f64; frozen: f64;
   /** Memory of one thread: `scratchStride` bytes for each. */
@@ -33,13 +36,21 @@
   together: f64;
 }
 
-/** Order of the constants in the table: y = (x - CENTRE) * SCALE + OFFSET. */
+/** Bytes from the place of four columns in the table: y = (x - CENTRE) * SCALE + OFFSET. */
 export const CENTRE: usize = 0;
-export const SCALE: usize = 1;
-export const OFFSET: usize = 2;
+export const SCALE: usize = 16;
+export const OFFSET: usize = 32;
 /** Gradient only: dx = (dy - DY_CENTRE) * SCALE + OFFSET - (x - CENTRE) * SLOPE. */
-export const SLOPE: usize = 3;
-export const DY_CENTRE: usize = 4;
+export const SLOPE: usize = 48;
+export const DY_CENTRE: usize = 64;
+
+/** Where a column's first constant lies in a table. */
+@inline export function placeOf(column: usize, tableStep: usize): usize {
+  return (column >> 2) * tableStep + ((column & 3) << 2);
+}
+
+/** The table of a batch entry, or of the thread that has it. */
+@inline export function tableOf(a: Sheet, slot: usize): usize { return <usize>a.table + slot * <usize>a.tableEntry; }
 
 /** Bytes of one batch entry of x. */
 @inline export function entryBytes(a: Sheet): usize {
@@ -62,19 +73,13 @@ export const DY_CENTRE: usize = 4;
 }
 
 /**
- * Fills one constant in the columns of a channel: `span` neighbours, again every `step` columns. `base` is the place of
- * column 0.
+ * Fills one constant in the columns of a channel: `span` neighbours, again every `step` columns. `base` is its place
+ * for column 0.
  */
-@inline export function spread(base: usize, channel: usize, span: usize, step: usize, width: usize, value: f32): void {
-  if (span == 1 && step == width) {
-    store<f32>(base + (channel << 2), value);
-    return;
-  }
-  const v = f32x4.splat(value);
+@inline export function spread(
+  base: usize, tableStep: usize, channel: usize, span: usize, step: usize, width: usize, value: f32,
+): void {
   for (let from = channel * span; from < width; from += step) {
-    let p = base + (from << 2);
-    const end = p + (span << 2);
-    for (; p + 16 <= end; p += 16) v128.store(p, v);
-    for (; p < end; p += 4) store<f32>(p, value);
+    for (let column = from; column < from + span; column++) store<f32>(base + placeOf(column, tableStep), value);
   }
 }

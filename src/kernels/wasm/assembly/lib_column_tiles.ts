@@ -165,22 +165,22 @@ function wideColumn(x: usize, rows: usize, stride: usize, mean: usize, m2: usize
 }
 
 /**
- * y = (x - CENTRE) * SCALE + OFFSET; the constants of a column lie `plane` bytes apart from `table`.
+ * y = (x - CENTRE) * SCALE + OFFSET; `table` has the constants, `step` bytes for four columns.
  *
  * `together`: four rows share each load of the constants, which takes two thirds of the time where all lies in the
- * cache; all four are read before one is written, since a load whose last 12 address bits are those of a store just made
- * waits for it. From memory narrow rows go one by one: four streams within a page or two defeat the prefetcher, and
- * the pass takes two or three times as long.
+ * cache; all four are read before one is written, since a load whose last 12 address bits are those of a store just
+ * made waits for it. From memory narrow rows go one by one: four streams within a page or two defeat the prefetcher,
+ * and the pass takes two or three times as long.
  */
 export function tileApply(
-  x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, together: bool,
+  x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, step: usize, together: bool,
 ): void {
   if (together) {
     for (const four = stride << 2; rows >= 4; rows -= 4, x += four, y += four) {
-      applyRows(x, y, width, stride, table, plane, true, false);
+      applyRows(x, y, width, stride, table, step, true, false);
     }
   }
-  for (; rows > 0; rows--, x += stride, y += stride) applyRows(x, y, width, 0, table, plane, false, false);
+  for (; rows > 0; rows--, x += stride, y += stride) applyRows(x, y, width, 0, table, step, false, false);
 }
 
 @inline function applyTo(x: v128, c: v128, k: v128, o: v128, relu: bool): v128 {
@@ -190,9 +190,9 @@ export function tileApply(
 
 /** The first n lanes of one row, or of `four` of them `stride` bytes apart. */
 @inline function applyLanes(
-  x: usize, y: usize, n: usize, stride: usize, t: usize, plane: usize, four: bool, relu: bool,
+  x: usize, y: usize, n: usize, stride: usize, t: usize, four: bool, relu: bool,
 ): void {
-  const c = v128.load(t + CENTRE * plane), k = v128.load(t + SCALE * plane), o = v128.load(t + OFFSET * plane);
+  const c = v128.load(t, CENTRE), k = v128.load(t, SCALE), o = v128.load(t, OFFSET);
   const v0 = applyTo(loadLanes(x, n), c, k, o, relu);
   if (four) {
     const two = stride << 1, three = two + stride;
@@ -207,12 +207,12 @@ export function tileApply(
 
 /** One row, or `four` of them `stride` bytes apart; with `relu` what is negative becomes 0. */
 @inline export function applyRows(
-  x: usize, y: usize, width: usize, stride: usize, table: usize, plane: usize, four: bool, relu: bool,
+  x: usize, y: usize, width: usize, stride: usize, table: usize, step: usize, four: bool, relu: bool,
 ): void {
-  for (const end = x + ((width & ~3) << 2); x < end; x += 16, y += 16, table += 16) {
-    applyLanes(x, y, 4, stride, table, plane, four, relu);
+  for (const end = x + ((width & ~3) << 2); x < end; x += 16, y += 16, table += step) {
+    applyLanes(x, y, 4, stride, table, four, relu);
   }
-  if (width & 3) applyLanes(x, y, width & 3, stride, table, plane, four, relu);
+  if (width & 3) applyLanes(x, y, width & 3, stride, table, four, relu);
 }
 
 /**
@@ -294,21 +294,21 @@ function addProducts(x: usize, dy: usize, width: usize, centre: usize, sumDy: us
 
 /** dx = (dy - DY_CENTRE) * SCALE + OFFSET - (x - CENTRE) * SLOPE, by rows as tileApply. */
 export function tileGrad(
-  x: usize, dy: usize, dx: usize, rows: usize, width: usize, stride: usize, table: usize, plane: usize, together: bool,
+  x: usize, dy: usize, dx: usize, rows: usize, width: usize, stride: usize, table: usize, step: usize, together: bool,
 ): void {
   if (together) {
     for (const four = stride << 2; rows >= 4; rows -= 4, x += four, dy += four, dx += four) {
-      gradRows(x, dy, dx, width, stride, table, plane, true);
+      gradRows(x, dy, dx, width, stride, table, step, true);
     }
   }
-  for (; rows > 0; rows--, x += stride, dy += stride, dx += stride) gradRows(x, dy, dx, width, 0, table, plane, false);
+  for (; rows > 0; rows--, x += stride, dy += stride, dx += stride) gradRows(x, dy, dx, width, 0, table, step, false);
 }
 
 @inline function gradLanes(
-  x: usize, dy: usize, dx: usize, n: usize, stride: usize, t: usize, plane: usize, four: bool,
+  x: usize, dy: usize, dx: usize, n: usize, stride: usize, t: usize, four: bool,
 ): void {
-  const c = v128.load(t + CENTRE * plane), k = v128.load(t + SCALE * plane), o = v128.load(t + OFFSET * plane);
-  const s = v128.load(t + SLOPE * plane), e = v128.load(t + DY_CENTRE * plane);
+  const c = v128.load(t, CENTRE), k = v128.load(t, SCALE), o = v128.load(t, OFFSET);
+  const s = v128.load(t, SLOPE), e = v128.load(t, DY_CENTRE);
   const v0 = gradOf(loadLanes(x, n), loadLanes(dy, n), c, k, o, s, e);
   if (four) {
     const two = stride << 1, three = two + stride;
@@ -323,12 +323,12 @@ export function tileGrad(
 }
 
 @inline function gradRows(
-  x: usize, dy: usize, dx: usize, width: usize, stride: usize, table: usize, plane: usize, four: bool,
+  x: usize, dy: usize, dx: usize, width: usize, stride: usize, table: usize, step: usize, four: bool,
 ): void {
-  for (const end = x + ((width & ~3) << 2); x < end; x += 16, dy += 16, dx += 16, table += 16) {
-    gradLanes(x, dy, dx, 4, stride, table, plane, four);
+  for (const end = x + ((width & ~3) << 2); x < end; x += 16, dy += 16, dx += 16, table += step) {
+    gradLanes(x, dy, dx, 4, stride, table, four);
   }
-  if (width & 3) gradLanes(x, dy, dx, width & 3, stride, table, plane, four);
+  if (width & 3) gradLanes(x, dy, dx, width & 3, stride, table, four);
 }
 
 @inline export function gradOf(
