@@ -4,7 +4,7 @@ import type { KernelSet } from "../kernel_set.js";
 import { launch, scratchPlaces } from "../threads/pool.js";
 import { forwardPass, inputGradPasses, type Pass, weightGradPass } from "./conv_passes.js";
 import { elementwise } from "./elementwise.js";
-import { winograd, winogradForward, winogradInputGrad } from "./winograd.js";
+import { winograd, winogradForward, winogradInputGrad, winogradWeightGrad, winogradWeights } from "./winograd.js";
 
 function onlyFloat32(...slots: (Slot | null)[]): void {
   if (slots.some((slot) => slot && slot.dtype !== "float32")) {
@@ -39,6 +39,11 @@ export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> 
     if (dWeight.length === 0) return;
     if (x.length === 0 || dy.length === 0) {
       elementwise.fill(dWeight, 0);
+      return;
+    }
+    const filter = winogradWeightGrad(plan);
+    if (filter) {
+      winogradWeights(x, dy, dWeight, filter);
       return;
     }
     const pass = weightGradPass(plan);

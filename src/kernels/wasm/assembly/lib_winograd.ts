@@ -1,3 +1,6 @@
+import { copyRow, sums, zeroRun } from "./lib_conv";
+import { madd } from "./lib_gemm";
+
 // Transforms of Winograd's minimal filtering F(2x2, 3x3) and F(3x3, 2x2) (Lavin & Gray 2015): a tile of 4x4 inputs becomes
 // 4x4 numbers, each a plain product away from the 4x4 numbers of a 3x3 kernel (or of 2x2 outputs), so 16 products do the
 // work of 36. Lanes run over four tiles that lie side by side.
@@ -106,4 +109,171 @@ export function kernelTiles(g: usize, row: usize, valid: i32, flip: bool, dst: u
   kernelRow(half(f32x4.add(e0, b0)), half(f32x4.add(e1, b1)), half(f32x4.add(e2, b2)), dst + rows, step, left, right);
   kernelRow(half(f32x4.sub(e0, b0)), half(f32x4.sub(e1, b1)), half(f32x4.sub(e2, b2)), dst + rows + rows, step, left, right);
   kernelRow(c0, c1, c2, dst + (flip ? 0 : rows3), step, left, right);
+}
+
+/**
+ * Arguments of the kernels. A tile is 2x2 positions of the target (2x2 of dy for the weight gradient) and 4x4 of the
+ * source; a line of tiles is cut into units of columns. Lengths are in elements.
+ */
+@unmanaged export class Tiles {
+  source: f64; packed: f64; target: f64; bias: f64; scratch: f64; scratchStride: f64; channels: f64; rows: f64; kBlock: f64;
+  sourceHeight: f64; sourceWidth: f64; targetHeight: f64; targetWidth: f64; originHeight: f64; originWidth: f64;
+  /** Lines of one image, of all images, of a unit; tiles of a line and of a unit's line. */
+  imageLines: f64; lines: f64; unitLines: f64; columns: f64; unitColumns: f64; columnUnits: f64;
+  /** Rows (channels of the target) of a unit, and how many of them at a time; from channel to channel in scratch memory. */
+  unitRows: f64; rowUnits: f64; rowBlock: f64; length: f64; copyFloats: f64;
+  /** Weight gradient: channels of a unit; parts of the lines. */
+  unitChannels: f64; channelUnits: f64; parts: f64;
+}
+
+/**
+ * Transforms the source of a unit's tiles: component i of channel c at v + i * vStep + c * length, tiles one after the other.
+ * `copy` takes the lines of one channel of one image, padded.
+ */
+export function sourceTiles(
+  s: Tiles, channel: i32, channels: i32, firstLine: i32, lastLine: i32, column: i32, columns: i32, copy: usize, v: usize, vStep: usize,
+): void {
+  const height = <i32>s.sourceHeight, width = <i32>s.sourceWidth, imageLines = <i32>s.imageLines;
+  const plane = (<usize>height * <usize>width) << 2, length = <usize>s.length << 2;
+  const copied = ((columns + 3) & ~3) * 2 + 2, copyBytes = <usize>copied << 2;
+  const left = <i32>s.originWidth + 2 * column;
+  for (let c = 0; c < channels; c++) {
+    let to = v + <usize>c * length;
+    for (let line = firstLine; line < lastLine; ) {
+      const image = line / imageLines, first = line % imageLines;
+      const n = min(imageLines - first, lastLine - line);
+      const from = <usize>s.source + (<usize>image * <usize>s.channels + <usize>(channel + c)) * plane;
+      let h = <i32>s.originHeight + 2 * first;
+      for (let at = copy, end = copy + <usize>(2 * n + 2) * copyBytes; at < end; at += copyBytes, h++) {
+        if (<u32>h < <u32>height) copyRow(at, from + ((<usize>h * <usize>width) << 2), left, 1, copied, width);
+        else zeroRun(at, copied);
+      }
+      // A last quad that is not whole writes on; the next line lies there, or the end.
+      for (let i = 0, at = copy; i < n; i++, at += copyBytes << 1, to += <usize>columns << 2) {
+        for (let j: usize = 0; j < <usize>columns; j += 4) inputTiles(at + (j << 3), copyBytes, to + (j << 2), vStep);
+      }
+      line += n;
+    }
+    for (let i = 0; i < 16; i++, to += vStep) v128.store(to, f32x4.splat(0));
+  }
+}
+
+/** The same for dy, without the halves of G: the transform back of the weight gradient has them. */
+export function gradTiles(
+  s: Tiles, row: i32, rows: i32, firstLine: i32, lastLine: i32, column: i32, columns: i32, copy: usize, d: usize, dStep: usize,
+): void {
+  const height = <i32>s.targetHeight, width = <i32>s.targetWidth, imageLines = <i32>s.imageLines;
+  const plane = (<usize>height * <usize>width) << 2, length = <usize>s.length << 2;
+  const copied = ((columns + 3) & ~3) * 2, copyBytes = <usize>copied << 2;
+  for (let r = 0; r < rows; r++) {
+    let to = d + <usize>r * length;
+    for (let line = firstLine; line < lastLine; ) {
+      const image = line / imageLines, first = line % imageLines;
+      const n = min(imageLines - first, lastLine - line);
+      const from = <usize>s.target + (<usize>image * <usize>s.rows + <usize>(row + r)) * plane;
+      let h = 2 * first;
+      for (let at = copy, end = copy + <usize>(2 * n) * copyBytes; at < end; at += copyBytes, h++) {
+        if (h < height) copyRow(at, from + ((<usize>h * <usize>width) << 2), 2 * column, 1, copied, width);
+        else zeroRun(at, copied);
+      }
+      for (let i = 0, at = copy; i < n; i++, at += copyBytes << 1, to += <usize>columns << 2) {
+        for (let j: usize = 0; j < <usize>columns; j += 4) gradQuad(at + (j << 3), copyBytes, to + (j << 2), dStep);
+      }
+      line += n;
+    }
+    for (let i = 0; i < 16; i++, to += dStep) v128.store(to, f32x4.splat(0));
+  }
+}
+
+/** Four tiles of 2x2 numbers of dy, rows `row` bytes apart. */
+function gradQuad(src: usize, row: usize, dst: usize, step: usize): void {
+  const step2 = step + step, step3 = step2 + step, step4 = step2 + step2;
+  let a = v128.load(src), b = v128.load(src, 16);
+  const p0 = evens(a, b), p3 = odds(a, b), p1 = f32x4.add(p0, p3), p2 = f32x4.sub(p0, p3);
+  a = v128.load(src + row); b = v128.load(src + row, 16);
+  const q0 = evens(a, b), q3 = odds(a, b), q1 = f32x4.add(q0, q3), q2 = f32x4.sub(q0, q3);
+  v128.store(dst, p0); v128.store(dst + step, p1); v128.store(dst + step2, p2); v128.store(dst + step3, p3);
+  dst += step4;
+  v128.store(dst, f32x4.add(p0, q0));
+  v128.store(dst + step, f32x4.add(p1, q1));
+  v128.store(dst + step2, f32x4.add(p2, q2));
+  v128.store(dst + step3, f32x4.add(p3, q3));
+  dst += step4;
+  v128.store(dst, f32x4.sub(p0, q0));
+  v128.store(dst + step, f32x4.sub(p1, q1));
+  v128.store(dst + step2, f32x4.sub(p2, q2));
+  v128.store(dst + step3, f32x4.sub(p3, q3));
+  dst += step4;
+  v128.store(dst, q0); v128.store(dst + step, q1); v128.store(dst + step2, q2); v128.store(dst + step3, q3);
+}
+
+/** Dot products of four rows of dy's tiles with two channels of the source's: 4 sums of each channel, or adds them. */
+export function dotTiles(
+  quads: i32, s0: usize, s1: usize, d0: usize, d1: usize, d2: usize, d3: usize, out: usize, both: bool, add: bool,
+): void {
+  let s00 = f32x4.splat(0), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00, s30 = s00, s31 = s00;
+  const end = s0 + (<usize>quads << 4);
+  do {
+    const b0 = v128.load(s0), b1 = v128.load(s1);
+    let v = v128.load(d0);
+    s00 = madd(s00, v, b0); s01 = madd(s01, v, b1);
+    v = v128.load(d1);
+    s10 = madd(s10, v, b0); s11 = madd(s11, v, b1);
+    v = v128.load(d2);
+    s20 = madd(s20, v, b0); s21 = madd(s21, v, b1);
+    v = v128.load(d3);
+    s30 = madd(s30, v, b0); s31 = madd(s31, v, b1);
+    d0 += 16; d1 += 16; d2 += 16; d3 += 16; s0 += 16; s1 += 16;
+  } while (s0 < end);
+  let t0 = sums(s00, s10, s20, s30), t1 = sums(s01, s11, s21, s31);
+  if (add) t0 = f32x4.add(t0, v128.load(out));
+  v128.store(out, t0);
+  if (!both) return;
+  if (add) t1 = f32x4.add(t1, v128.load(out, 16));
+  v128.store(out, t1, 16);
+}
+
+/** One row of nine gradients from four components. */
+@inline function first(m0: v128, m1: v128, m2: v128): v128 { return f32x4.add(m0, half(f32x4.add(m1, m2))); }
+@inline function middle(m1: v128, m2: v128): v128 { return half(f32x4.sub(m1, m2)); }
+@inline function last(m1: v128, m2: v128, m3: v128): v128 { return f32x4.sub(half(f32x4.add(m1, m2)), m3); }
+
+/** 3x3 weight gradients of four rows, `row` bytes apart, of which `valid` exist, from components at m + i * step. */
+export function weightTiles(m: usize, step: usize, y: usize, row: usize, valid: i32): void {
+  const step4 = step << 2, step8 = step << 3, step12 = step4 + step8;
+  let m1 = v128.load(m + step4), m2 = v128.load(m + step8);
+  const a0 = first(v128.load(m), m1, m2), b0 = middle(m1, m2), c0 = last(m1, m2, v128.load(m + step12));
+  m += step;
+  m1 = v128.load(m + step4); m2 = v128.load(m + step8);
+  const a1 = first(v128.load(m), m1, m2), b1 = middle(m1, m2), c1 = last(m1, m2, v128.load(m + step12));
+  m += step;
+  m1 = v128.load(m + step4); m2 = v128.load(m + step8);
+  const a2 = first(v128.load(m), m1, m2), b2 = middle(m1, m2), c2 = last(m1, m2, v128.load(m + step12));
+  m += step;
+  m1 = v128.load(m + step4); m2 = v128.load(m + step8);
+  const a3 = first(v128.load(m), m1, m2), b3 = middle(m1, m2), c3 = last(m1, m2, v128.load(m + step12));
+  const g0 = first(a0, a1, a2), g1 = middle(a1, a2), g2 = last(a1, a2, a3), g3 = first(b0, b1, b2);
+  const g4 = middle(b1, b2), g5 = last(b1, b2, b3), g6 = first(c0, c1, c2), g7 = middle(c1, c2), g8 = last(c1, c2, c3);
+  const low0 = v128.shuffle<f32>(g0, g1, 0, 4, 1, 5), low1 = v128.shuffle<f32>(g2, g3, 0, 4, 1, 5);
+  const low2 = v128.shuffle<f32>(g4, g5, 0, 4, 1, 5), low3 = v128.shuffle<f32>(g6, g7, 0, 4, 1, 5);
+  v128.store(y, v128.shuffle<f64>(low0, low1, 0, 2));
+  v128.store(y, v128.shuffle<f64>(low2, low3, 0, 2), 16);
+  store<f32>(y, f32x4.extract_lane(g8, 0), 32);
+  if (valid == 1) return;
+  y += row;
+  v128.store(y, v128.shuffle<f64>(low0, low1, 1, 3));
+  v128.store(y, v128.shuffle<f64>(low2, low3, 1, 3), 16);
+  store<f32>(y, f32x4.extract_lane(g8, 1), 32);
+  if (valid == 2) return;
+  const high0 = v128.shuffle<f32>(g0, g1, 2, 6, 3, 7), high1 = v128.shuffle<f32>(g2, g3, 2, 6, 3, 7);
+  const high2 = v128.shuffle<f32>(g4, g5, 2, 6, 3, 7), high3 = v128.shuffle<f32>(g6, g7, 2, 6, 3, 7);
+  y += row;
+  v128.store(y, v128.shuffle<f64>(high0, high1, 0, 2));
+  v128.store(y, v128.shuffle<f64>(high2, high3, 0, 2), 16);
+  store<f32>(y, f32x4.extract_lane(g8, 2), 32);
+  if (valid == 3) return;
+  y += row;
+  v128.store(y, v128.shuffle<f64>(high0, high1, 1, 3));
+  v128.store(y, v128.shuffle<f64>(high2, high3, 1, 3), 16);
+  store<f32>(y, f32x4.extract_lane(g8, 3), 32);
 }

@@ -1,6 +1,5 @@
-import { copyRow, zeroRun } from "./lib_conv";
 import { gemmHalfTileStored, gemmTileStrided } from "./lib_gemm";
-import { inputTiles, kernelTiles, outputTiles } from "./lib_winograd";
+import { dotTiles, gradTiles, kernelTiles, outputTiles, sourceTiles, Tiles, weightTiles } from "./lib_winograd";
 
 @unmanaged class Kernels { weight: f64; packed: f64; rows: f64; channels: f64; rowStride: f64; channelStride: f64; kBlock: f64; flip: f64; }
 
@@ -24,16 +23,6 @@ export function winograd_kernels(args: usize, lo: i32, hi: i32, worker: i32): vo
   }
 }
 
-/** Positions of the target at which tiles of 2x2 outputs lie, and how they are cut. Lengths are in elements. */
-@unmanaged class Tiles {
-  source: f64; packed: f64; target: f64; bias: f64; scratch: f64; scratchStride: f64; channels: f64; rows: f64; kBlock: f64;
-  sourceHeight: f64; sourceWidth: f64; targetHeight: f64; targetWidth: f64; originHeight: f64; originWidth: f64;
-  /** Tile rows of one image, of all images, of a unit; tile columns of a row and of a unit. */
-  imageLines: f64; lines: f64; unitLines: f64; columns: f64; unitColumns: f64; columnUnits: f64;
-  /** Rows of the target that a unit computes, and how many at a time; tiles from channel to channel in scratch memory. */
-  unitRows: f64; rowUnits: f64; rowBlock: f64; length: f64; copyFloats: f64;
-}
-
 /**
  * target = kernels * source (+ bias). Unit u is some lines of tiles and some rows of the target. For each block of tiles:
  * all channels of the source transformed, 16 products [rows, channels] [channels, tiles], and the transform back, with
@@ -42,8 +31,7 @@ export function winograd_kernels(args: usize, lo: i32, hi: i32, worker: i32): vo
 export function winograd_tiles(args: usize, lo: i32, hi: i32, worker: i32): void {
   const s = changetype<Tiles>(args);
   const channels = <i32>s.channels, rows = <i32>s.rows, kBlock = <i32>s.kBlock, imageLines = <i32>s.imageLines;
-  const height = <i32>s.sourceHeight, width = <i32>s.sourceWidth, bottom = <i32>s.targetHeight, right = <i32>s.targetWidth;
-  const plane = (<usize>s.sourceHeight * <usize>s.sourceWidth) << 2;
+  const bottom = <i32>s.targetHeight, right = <i32>s.targetWidth;
   const targetRow = <usize>s.targetWidth << 2, targetPlane = <usize>s.targetHeight * targetRow;
   const padded = <usize>(rows + 3) & ~3, length = <usize>s.length << 2, rowBlock = <i32>s.rowBlock;
   const spot = <usize>s.scratch + <usize>worker * <usize>s.scratchStride, copy = spot + 64;
@@ -57,29 +45,9 @@ export function winograd_tiles(args: usize, lo: i32, hi: i32, worker: i32): void
     const column = w % columnUnits * <i32>s.unitColumns, columns = min(<i32>s.unitColumns, <i32>s.columns - column);
     const firstLine = w / columnUnits * <i32>s.unitLines, lastLine = min(<i32>s.lines, firstLine + <i32>s.unitLines);
     const tiles = (lastLine - firstLine) * columns;
-    const copied = ((columns + 3) & ~3) * 2 + 2, copyBytes = <usize>copied << 2;
-    const left = <i32>s.originWidth + 2 * column;
     const firstImage = <usize>(firstLine / imageLines), firstHeight = firstLine % imageLines << 1;
 
-    for (let c: usize = 0; c < <usize>channels; c++) {
-      let to = v + c * length;
-      for (let line = firstLine; line < lastLine; ) {
-        const image = line / imageLines, first = line % imageLines;
-        const n = min(imageLines - first, lastLine - line);
-        const from = <usize>s.source + (<usize>image * <usize>channels + c) * plane;
-        let h = <i32>s.originHeight + 2 * first;
-        for (let at = copy, end = copy + <usize>(2 * n + 2) * copyBytes; at < end; at += copyBytes, h++) {
-          if (<u32>h < <u32>height) copyRow(at, from + ((<usize>h * <usize>width) << 2), left, 1, copied, width);
-          else zeroRun(at, copied);
-        }
-        // A last quad that is not whole writes on; the next line, or nothing, lies there.
-        for (let i = 0, at = copy; i < n; i++, at += copyBytes << 1, to += <usize>columns << 2) {
-          for (let j: usize = 0; j < <usize>columns; j += 4) inputTiles(at + (j << 3), copyBytes, to + (j << 2), vStep);
-        }
-        line += n;
-      }
-    }
-
+    sourceTiles(s, 0, channels, firstLine, lastLine, column, columns, copy, v, vStep);
     for (let block = firstRow; block < lastRow; block += rowBlock) {
       const blockEnd = min(lastRow, block + rowBlock);
       for (let component: usize = 0; component < 16; component++) {
@@ -118,6 +86,77 @@ export function winograd_tiles(args: usize, lo: i32, hi: i32, worker: i32): void
           }
         }
       }
+    }
+  }
+}
+
+/**
+ * Partial weight gradients in the transformed domain, F(3x3, 2x2): for each component the products of the tiles of dy
+ * (`target`) and of x, summed over tiles. Unit u is one part of the lines, one block of rows and one of channels. Sums lie
+ * as [part][component][panel of 4 rows][channel][4] at `packed`.
+ */
+export function winograd_weight_grad(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const s = changetype<Tiles>(args);
+  const allChannels = <i32>s.channels, allRows = <i32>s.rows;
+  const length = <usize>s.length << 2, lines = <i32>s.lines, parts = <i32>s.parts, unitLines = <i32>s.unitLines;
+  const copy = <usize>s.scratch + <usize>worker * <usize>s.scratchStride;
+  const v = copy + (<usize>s.copyFloats << 2), vStep = <usize>s.unitChannels * length | 64;
+  const d = v + (vStep << 4), dStep = <usize>s.unitRows * length | 64;
+  const padded = <usize>(allRows + 3) & ~3, sumStep = (padded * <usize>allChannels) << 2;
+  const rowUnits = <i32>s.rowUnits, channelUnits = <i32>s.channelUnits;
+  for (let u = lo; u < hi; u++) {
+    const firstRow = u % rowUnits * <i32>s.unitRows, rows = min(<i32>s.unitRows, allRows - firstRow);
+    const w = u / rowUnits;
+    const channel = w % channelUnits * <i32>s.unitChannels, channels = min(<i32>s.unitChannels, allChannels - channel);
+    const part = w / channelUnits;
+    const sums = <usize>s.packed + <usize>part * (sumStep << 4)
+      + ((<usize>firstRow * <usize>allChannels + ((<usize>channel) << 2)) << 2);
+    const lastLine = (part + 1) * lines / parts;
+    let add = false;
+    for (let line = part * lines / parts; line < lastLine; line += unitLines) {
+      const end = min(lastLine, line + unitLines);
+      for (let column = 0; column < <i32>s.columns; column += <i32>s.unitColumns) {
+        const columns = min(<i32>s.unitColumns, <i32>s.columns - column);
+        const quads = ((end - line) * columns + 3) >> 2;
+        sourceTiles(s, channel, channels, line, end, column, columns, copy, v, vStep);
+        gradTiles(s, firstRow, rows, line, end, column, columns, copy, d, dStep);
+        for (let component: usize = 0; component < 16; component++) {
+          for (let r = 0; r < rows; r += 4) {
+            const d0 = d + component * dStep + <usize>r * length;
+            const d1 = d0 + (r + 1 < rows ? length : 0), d2 = d1 + (r + 2 < rows ? length : 0);
+            const d3 = d2 + (r + 3 < rows ? length : 0);
+            let to = sums + component * sumStep + ((<usize>r * <usize>allChannels) << 2);
+            let from = v + component * vStep;
+            for (let c = 0; c < channels; c += 2, from += length << 1, to += 32) {
+              const both = c + 1 < channels;
+              dotTiles(quads, from, both ? from + length : from, d0, d1, d2, d3, to, both, add);
+            }
+          }
+        }
+        add = true;
+      }
+    }
+  }
+}
+
+@unmanaged class Merge { sums: f64; dWeight: f64; rows: f64; channels: f64; parts: f64; }
+
+/** dWeight: the parts' sums, added in order, and the transform back. Unit u is a panel of 4 rows. */
+export function winograd_weight_merge(args: usize, lo: i32, hi: i32, worker: i32): void {
+  const s = changetype<Merge>(args);
+  const rows = <i32>s.rows, channels = <usize>s.channels, parts = <i32>s.parts;
+  const step = ((<usize>(rows + 3) & ~3) * channels) << 2, rowBytes = channels * 36;
+  for (let u = lo; u < hi; u++) {
+    const row = <usize>u << 2;
+    const from = <usize>s.sums + ((row * channels) << 2), to = <usize>s.dWeight + row * rowBytes;
+    for (let c: usize = 0; c < channels; c++) {
+      const sums = from + (c << 4);
+      for (let part = 1, at = sums + (step << 4); part < parts; part++, at += step << 4) {
+        for (let i: usize = 0, j: usize = 0; i < 16; i++, j += step) {
+          v128.store(sums + j, f32x4.add(v128.load(sums + j), v128.load(at + j)));
+        }
+      }
+      weightTiles(sums, step, to + c * 36, rowBytes, min(4, rows - <i32>row));
     }
   }
 }
