@@ -40,6 +40,7 @@ export {
 } from "./base/errors.js";
 export { manualSeed, Random, type RandomState } from "./base/random.js";
 export type { Shape } from "./base/shape.js";
+export { type BlasInfo, getBlas, setBlas } from "./kernels/blas/index.js";
 export { getThreads, setThreads } from "./kernels/threads/pool.js";
 export { memoryStats } from "./memory/heap.js";
 export { scope } from "./memory/scope.js";

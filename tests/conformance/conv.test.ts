@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { ConvPlan, KernelSet, Triple } from "../../src/kernels/kernel_set.js";
 import { reference } from "../../src/kernels/reference/index.js";
+import { blasConformance } from "./blas.js";
 import { type ConformanceCase, conformance, Maker } from "./harness.js";
 
 const volume = (t: Triple): number => t[0] * t[1] * t[2];
@@ -204,10 +205,9 @@ Object.assign(shapes, {
   "no images": { input: flat(4, 4), kernel: flat(3, 3), batch: 0 },
 } satisfies Record<string, Shape>);
 
-conformance(
-  "conv",
-  Object.entries(shapes).map(([name, shape]) => convCase(name, shape)),
-);
+const cases = Object.entries(shapes).map(([name, shape]) => convCase(name, shape));
+conformance("conv", cases);
+blasConformance("conv", cases);
 
 /** Convolution is linear in x and in the weight, so its gradients are the adjoint maps: <conv(x, w), dy> = <x, dx> = <w, dw>. */
 describe("conv: reference gradients are adjoint to the convolution", () => {

@@ -1,4 +1,5 @@
 import type { MatmulPlan } from "../../src/kernels/kernel_set.js";
+import { blasConformance } from "./blas.js";
 import { type ConformanceCase, conformance } from "./harness.js";
 
 type Case = Omit<MatmulPlan, "aBatchStride" | "bBatchStride" | "bias"> & {
@@ -68,3 +69,4 @@ for (const [i, layout] of layouts.entries()) {
 }
 
 conformance("matmul", cases);
+blasConformance("matmul", cases);

@@ -26,4 +26,6 @@ export const word = {
   failed: 96,
   /** Threads that should take part, the caller counted: workers with this index or a higher one stay asleep. */
   limit: 112,
+  /** Rises when the caller has sent the threads a new source of native kernels; 0: none was sent. */
+  native: 113,
 } as const;

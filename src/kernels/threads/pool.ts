@@ -1,9 +1,9 @@
 import { hardwareThreads, startWorker } from "#workers";
 import { OptionError } from "../../base/errors.js";
 import { heap } from "../../memory/heap.js";
-import { kernelIndex, kernelNames, kernelTable, wasmModule } from "../wasm/module.js";
+import { type Kernel, kernelIndex, kernelNames, kernelTable, wasmModule } from "../wasm/module.js";
 import { ARGS_ADDRESS, CONTROL_ADDRESS, MAX_ARGS, word } from "./control.js";
-import { workerMain } from "./worker.js";
+import { type NativeSource, workerMain } from "./worker.js";
 
 const MAX_THREADS = 64;
 /** Below about this many element operations a fork costs more than it saves. */
@@ -15,6 +15,10 @@ let threads = 0; // 0: not decided yet
 let said = false;
 /** Workers started so far. None is ever ended: two with one index, an old and a new one, would share scratch memory. */
 let workers = 0;
+const senders: ((native: NativeSource) => void)[] = [];
+/** The module's kernels, and after them those of a native library. */
+const table: Kernel[] = [...kernelTable];
+let native: NativeSource | null = null;
 const control = new Int32Array(heap.memory.buffer, CONTROL_ADDRESS, 256);
 
 /** The number of threads that kernels may use. */
@@ -51,7 +55,7 @@ export const workersReady = (): number => Math.min(getThreads() - 1, Atomics.loa
 export function startThreads(): void {
   while (workers < getThreads() - 1) {
     workers++;
-    startWorker(workerMain.toString(), {
+    const send = startWorker(workerMain.toString(), {
       module: wasmModule,
       memory: heap.memory,
       kernelNames,
@@ -60,7 +64,21 @@ export function startThreads(): void {
       word,
       index: workers,
     });
+    if (native) send(native);
+    senders.push(send);
   }
+}
+
+/**
+ * Gives the workers the source of native kernels, and takes the caller's own, made from the same source. Returns the
+ * index of the first of them, for `run`.
+ */
+export function setNativeKernels(source: NativeSource, kernels: readonly Kernel[]): number {
+  native = source;
+  for (const send of senders) send(source);
+  Atomics.add(control, word.native, 1);
+  for (const [place, kernel] of kernels.entries()) table[kernelTable.length + place] = kernel;
+  return kernelTable.length;
 }
 
 function sayOnce(): void {
@@ -105,7 +123,7 @@ export function launch(name: string, units: number, work: number, args: readonly
  */
 export function run(index: number, units: number, work: number): void {
   if (units <= 0) return;
-  const kernel = kernelTable[index]!;
+  const kernel = table[index]!;
   if (units === 1 || work < FORK_WORK || getThreads() === 1) {
     if (!heap.shared && work >= FORK_WORK && hardwareThreads() > 1) sayOnce();
     kernel(ARGS_ADDRESS, 0, units, 0);
@@ -132,5 +150,5 @@ export function run(index: number, units: number, work: number): void {
   // Waits only for chunks that a worker has already taken: a worker still asleep or starting holds none.
   while (Atomics.load(control, word.done) !== chunks) {}
   if (Atomics.exchange(control, word.failed, 0) !== 0)
-    throw new Error(`kernel ${kernelNames[index]} trapped in a worker`);
+    throw new Error(`kernel ${kernelNames[index] ?? "of a native library"} trapped in a worker`);
 }

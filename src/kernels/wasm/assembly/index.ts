@@ -12,6 +12,7 @@ export * from "./matmul";
 export * from "./conv";
 export * from "./conv_weight";
 export * from "./winograd";
+export * from "./blas";
 export * from "./row_norm";
 export * from "./column_norm";
 export * from "./column_norm_runs";
