@@ -52,6 +52,17 @@ describe("the packed package in an empty project", () => {
     expect(JSON.parse(child.stdout)).toEqual(withIt);
   });
 
+  test("setBlas says in one line what is missing, and goes on", () => {
+    const steps =
+      'import { setBlas, ones } from "evenkeel"; console.log(setBlas().message, ones([2, 2]).matmul(ones([2, 2])).sum().item());';
+    const child = spawnSync(process.execPath, ["--input-type=module", "-e", steps], {
+      cwd: project.folder,
+      encoding: "utf8",
+    });
+    const line = "BLAS: not used, koffi, which calls native libraries, is not installed: npm install koffi";
+    expect([child.status, child.stdout, child.stderr]).toEqual([0, `${line} 8\n`, `evenkeel: ${line}\n`]);
+  });
+
   for (const resolution of ["nodenext", "bundler"]) {
     test(`has types under moduleResolution ${resolution}`, () => {
       const compilerOptions = {
@@ -75,6 +86,6 @@ describe("the packed package in an empty project", () => {
     const assets = join(project.folder, "dist/assets");
     const code = readdirSync(assets).map((f) => readFileSync(join(assets, f), "utf8"));
     expect(code.join("").length).toBeGreaterThan(50_000);
-    expect(code.join("")).not.toMatch(/node:|worker_threads|__vite-browser-external/);
+    expect(code.join("")).not.toMatch(/node:|worker_threads|koffi|__vite-browser-external/);
   });
 });

@@ -11,10 +11,13 @@ import { native } from "./native.js";
 const COLUMNS = 1 << 19;
 /** Positions that a product should have at least: the library packs the weights anew for each. */
 const POSITIONS = 192;
+/** Products of one image below which the WASM kernels are faster; and so they are with fewer output channels than this. */
+const SMALL = 1 << 15;
+const FEW_CHANNELS = 4;
 /** Partial weight gradients, in bytes, unless one alone is larger. */
 const PARTIAL_SUMS = 1 << 23;
 
-const unsuited = new UnsupportedKernel("BLAS takes convolutions of one group whose sums are long enough");
+const unsuited = new UnsupportedKernel("BLAS takes convolutions of one group with enough products for each image");
 const volume = (t: Triple): number => t[0] * t[1] * t[2];
 const are = (t: Triple, value: number): boolean => t.every((v) => v === value);
 const isBare = (p: ConvPlan): boolean => are(p.kernel, 1) && are(p.stride, 1) && are(p.padding, 0);
@@ -63,6 +66,8 @@ export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> 
 
 function suited(p: ConvPlan, ...slots: readonly (Slot | null)[]): "float32" | "float64" {
   const dtype = floatOf(...slots);
+  const small = volume(p.output) * p.outChannels * p.inChannels * volume(p.kernel) < SMALL;
+  if (dtype === "float32" && (small || p.outChannels < FEW_CHANNELS)) throw unsuited;
   if (p.groups !== 1 || slots.some((slot) => slot?.length === 0)) throw unsuited;
   return dtype;
 }

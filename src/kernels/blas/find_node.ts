@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { platform } from "node:os";
 import type { Found, NotFound } from "./found.js";
-import type { Koffi } from "./native.js";
+import { blas } from "./kernels.js";
+import { type Koffi, nativeKernels } from "./native.js";
 
 const names: Readonly<Record<string, readonly string[]>> = {
   darwin: [
@@ -40,7 +41,8 @@ export function findBlas(choice: string, require: Require = createRequire(import
   const failures: string[] = [];
   for (const name of wanted) {
     try {
-      return { koffi: path, library: name, require, ...describe(loaded(koffi, name), name) };
+      const found = { koffi: path, library: name, require, kernels: blas, make: nativeKernels };
+      return { ...found, ...describe(loaded(koffi, name), name) };
     } catch (error) {
       failures.push(firstLine(error));
     }
@@ -96,6 +98,8 @@ function describe(library: Library, name: string): Pick<Found, "version" | "name
   }
   const config = optional("openblas_get_config", "str", [])() as string | undefined;
   const core = optional("openblas_get_corename", "str", [])() as string | undefined;
-  const version = config && `${config.split(" ").slice(0, 2).join(" ")}${core ? `, ${core} kernels` : ""}`;
+  const set = process.env.OPENBLAS_CORETYPE;
+  const kernels = core ? `, ${core} kernels${set ? `, OPENBLAS_CORETYPE=${set}` : ""}` : "";
+  const version = config && config.split(" ").slice(0, 2).join(" ") + kernels;
   return { version: version ?? "version unknown", named: config !== undefined || name.includes("Accelerate") };
 }

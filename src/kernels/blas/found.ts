@@ -1,3 +1,7 @@
+import type { KernelSet } from "../kernel_set.js";
+import type { NativeContext } from "../threads/worker.js";
+import type { Kernel } from "../wasm/module.js";
+
 /** A BLAS library that is loaded, with what each thread needs to load it too. */
 export interface Found {
   /** Path of the loader of foreign functions. */
@@ -8,6 +12,9 @@ export interface Found {
   readonly version: string;
   /** It is one that is known to be fast. */
   readonly named: boolean;
+  /** The kernels that ops call, and the text from which each thread makes what calls the library. */
+  readonly kernels: Pick<KernelSet, "matmul" | "conv" | "convInputGrad" | "convWeightGrad">;
+  readonly make: (context: NativeContext) => Kernel[];
 }
 
 export interface NotFound {

@@ -7,18 +7,13 @@ import { ARGS_ADDRESS } from "../threads/control.js";
 import { setNativeKernels } from "../threads/pool.js";
 import { matmul as wasmMatmul } from "../wasm/matmul.js";
 import { kernelNames, kernelTable } from "../wasm/module.js";
-import { conv } from "./conv.js";
 import type { Found, NotFound } from "./found.js";
-import { matmul } from "./matmul.js";
-import { nativeKernels } from "./native.js";
 
 /** Which BLAS library multiplies matrices, or null, and one line that says what was found or why nothing is used. */
 export interface BlasInfo {
   readonly library: string | null;
   readonly message: string;
 }
-
-export const blas: Partial<KernelSet> = { ...matmul, ...conv };
 
 let current: BlasInfo = { library: null, message: "BLAS: not used" };
 
@@ -60,11 +55,11 @@ function use(found: Found | NotFound, choice: string): BlasInfo {
   const data = { koffi: found.koffi, library: found.library };
   const exports = Object.fromEntries(kernelNames.map((name, i) => [name, kernelTable[i]!]));
   const context = { memory: heap.memory, argsAddress: ARGS_ADDRESS, exports, data, require: found.require };
-  setNativeKernels({ source: nativeKernels.toString(), data }, nativeKernels(context));
-  if (choice === "auto" && !found.named && !isFaster()) {
+  setNativeKernels({ source: found.make.toString(), data }, found.make(context));
+  if (choice === "auto" && !found.named && !isFaster(found.kernels.matmul)) {
     return unused(`${found.library} multiplies slower than WebAssembly does: apt install libopenblas0`);
   }
-  preferKernels(blas);
+  preferKernels(found.kernels);
   return { library: found.library, message: `BLAS: ${found.library} (${found.version})` };
 }
 
@@ -75,7 +70,7 @@ function unused(reason: string): BlasInfo {
 }
 
 /** A plain reference BLAS goes by the same names as a fast one, and is several times slower than the WASM kernels. */
-function isFaster(): boolean {
+function isFaster(multiply: KernelSet["matmul"]): boolean {
   const n = 128;
   const block = heap.allocate(3 * n * n * 4);
   const slots = [0, 1, 2].map(
@@ -95,7 +90,7 @@ function isFaster(): boolean {
     return Math.min(...times);
   };
   try {
-    return best(matmul.matmul) < best(wasmMatmul.matmul);
+    return best(multiply) < best(wasmMatmul.matmul);
   } finally {
     heap.free(block);
   }

@@ -8,7 +8,7 @@ import { native } from "./native.js";
 /** Fewer products than this are over before another thread has taken its part. */
 const FORK = 1 << 17;
 /** Below this many products in a matrix the WASM kernel is as fast: a call into the library costs 0.15 us. */
-const SMALL = 1 << 12;
+const SMALL = 1 << 11;
 
 const small = new UnsupportedKernel("BLAS takes products of matrices that are worth a call into the library");
 const types = new UnsupportedKernel("BLAS multiplies float32 by float32 or float64 by float64");
@@ -25,7 +25,7 @@ export const matmul: Pick<KernelSet, "matmul"> = {
     const dtype = floatOf(a, b, y, plan.bias);
     const { batch, m, n, k, transposeA, transposeB } = tall(plan);
     const each = m * n * k;
-    if (m < 2 || n < 2 || each < SMALL || batch === 0) throw small;
+    if (batch * each === 0 || (dtype === "float32" && each < SMALL)) throw small;
     const size = bytesPerElement[dtype];
     const fork = batch * each >= FORK;
     const pieces = fork ? Math.ceil(getThreads() / batch) : 1;

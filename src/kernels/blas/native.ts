@@ -1,7 +1,7 @@
 import type { NativeContext } from "../threads/worker.js";
 import type { Kernel } from "../wasm/module.js";
 
-/** Places of the native kernels, for launchNative. */
+/** Places of the native kernels in what `nativeKernels` returns, for launchNative. */
 export const native = { matmul: 0, conv: 1, convInputGrad: 2, convWeightGrad: 3 } as const;
 
 /** The loader of foreign functions, as far as it is used here. */

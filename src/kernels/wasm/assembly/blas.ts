@@ -26,12 +26,10 @@ import { addRun, copyRun, zeroRun } from "./lib_columns";
   const at = <usize>left * sizeof<T>(), n = lines * width - left - right;
   const from = source + <usize>(shift + left) * sizeof<T>();
   if (!back) copyRun<T>(from, q + at, n);
-  if (shift != 0) {
-    const pitch = <usize>width * sizeof<T>();
-    for (let i = 0, edge = q; i < lines; i++, edge += pitch) {
-      if (left > 0) zeroRun<T>(edge, left);
-      else zeroRun<T>(edge + pitch - <usize>right * sizeof<T>(), right);
-    }
+  const pitch = <usize>width * sizeof<T>();
+  let edge = left > 0 ? q : q + pitch - <usize>right * sizeof<T>();
+  for (let column = left + right; column > 0; column--, edge += sizeof<T>()) {
+    for (let i = 0, p = edge; i < lines; i++, p += pitch) store<T>(p, <T>0);
   }
   if (back) addRun<T>(from, q + at, n);
 }
@@ -70,50 +68,49 @@ import { addRun, copyRun, zeroRun } from "./lib_columns";
   const lineBlock = unit % lineBlocks, part = unit / lineBlocks;
   const image = part / channelBlocks;
   const firstChannel = (part % channelBlocks) * <i32>a.channelBlock;
-  const endChannel = min(channels, firstChannel + <i32>a.channelBlock);
+  const count = min(channels, firstChannel + <i32>a.channelBlock) - firstChannel;
   const firstLine = lineBlock * <i32>a.lines, endLine = min(lineTotal, firstLine + <i32>a.lines);
-  const pitch = <usize>outW * sizeof<T>();
+  const pitch = <usize>outW * sizeof<T>(), row = <usize>(endLine - firstLine) * pitch;
+  const channelRows = <usize>(kD * kH * kW) * row;
   const plane = <usize>(inD * inH * inW) * sizeof<T>();
+  const down = <usize>(sH * inW) * sizeof<T>();
   const whole = sH == 1 && sW == 1 && outW == inW;
-  let source = <usize>a.image + <usize>(image * channels + firstChannel) * plane;
+  const source = <usize>a.image + <usize>(image * channels + firstChannel) * plane;
   let q = <usize>a.columns + <usize>worker * <usize>a.threadBytes;
-  if (back && lineBlock == 0) {
-    for (let c = firstChannel, at = source; c < endChannel; c++, at += plane) zeroRun<T>(at, inD * inH * inW);
-  }
-  for (let c = firstChannel; c < endChannel; c++, source += plane) {
-    for (let i = 0; i < kD; i++) {
-      for (let j = 0; j < kH; j++) {
-        const shiftH = j * dH - pH;
-        const firstH = below(0, shiftH, sH, outH), endH = below(inH, shiftH, sH, outH);
-        for (let k = 0; k < kW; k++) {
-          const shift = k * dW - pW;
-          const first = below(0, shift, sW, outW), end = below(inW, shift, sW, outW);
-          for (let line = firstLine; line < endLine;) {
-            const d = line / outH, h = line - d * outH;
-            const segment = min(endLine - line, outH - h);
-            const atD = d * sD - pD + i * dD;
-            // Lines of this segment whose source exists: from `top`, `met` of them.
-            const inside = atD >= 0 && atD < inD && first < end;
-            const top = inside ? min(segment, max(0, firstH - h)) : segment;
-            const met = inside ? max(0, min(segment, endH - h) - top) : 0;
+  if (back && lineBlock == 0) zeroRun<T>(source, count * inD * inH * inW);
+  // Channels come innermost: what a tap meets is the same for all of them.
+  for (let i = 0; i < kD; i++) {
+    for (let j = 0; j < kH; j++) {
+      const shiftH = j * dH - pH;
+      const firstH = below(0, shiftH, sH, outH), endH = below(inH, shiftH, sH, outH);
+      for (let k = 0; k < kW; k++, q += row) {
+        const shift = k * dW - pW;
+        const first = below(0, shift, sW, outW), end = below(inW, shift, sW, outW);
+        for (let line = firstLine; line < endLine;) {
+          const d = line / outH, h = line - d * outH;
+          const segment = min(endLine - line, outH - h);
+          const atD = d * sD - pD + i * dD;
+          // Lines of this segment whose source exists: from `top`, `met` of them.
+          const inside = atD >= 0 && atD < inD && first < end;
+          const top = inside ? min(segment, max(0, firstH - h)) : segment;
+          const met = inside ? max(0, min(segment, endH - h) - top) : 0;
+          const above = top * outW, under = (segment - top - met) * outW;
+          let from = source + <usize>((atD * inH + (h + top) * sH + shiftH) * inW) * sizeof<T>();
+          let to = q + <usize>(line - firstLine + top) * pitch;
+          for (let c = 0; c < count; c++, from += plane, to += channelRows) {
             if (!back) {
-              zeroRun<T>(q, top * outW);
-              zeroRun<T>(q + <usize>(top + met) * pitch, (segment - top - met) * outW);
+              if (above > 0) zeroRun<T>(to - <usize>above * sizeof<T>(), above);
+              if (under > 0) zeroRun<T>(to + <usize>met * pitch, under);
             }
-            if (met > 0) {
-              let from = source + <usize>((atD * inH + (h + top) * sH + shiftH) * inW) * sizeof<T>();
-              let to = q + <usize>top * pitch;
-              if (whole) wholeLines<T>(from, to, met, outW, shift, back);
-              else {
-                const down = <usize>(sH * inW) * sizeof<T>();
-                for (let n = 0; n < met; n++, from += down, to += pitch) {
-                  oneLine<T>(from, to, first, end, outW, shift, sW, back);
-                }
+            if (met == 0) continue;
+            if (whole) wholeLines<T>(from, to, met, outW, shift, back);
+            else {
+              for (let n = 0, p = from, r = to; n < met; n++, p += down, r += pitch) {
+                oneLine<T>(p, r, first, end, outW, shift, sW, back);
               }
             }
-            q += <usize>segment * pitch;
-            line += segment;
           }
+          line += segment;
         }
       }
     }
