@@ -3,7 +3,8 @@ import { UnsupportedKernel } from "../../base/errors.js";
 import { heap, type Slot } from "../../memory/heap.js";
 import { kernels } from "../dispatch.js";
 import type { ConvPlan, KernelSet, Triple } from "../kernel_set.js";
-import { getThreads, launchNative, scratchPlaces } from "../threads/pool.js";
+import { getThreads, scratchPlaces } from "../threads/pool.js";
+import { launchNative } from "./launch.js";
 import { floatOf } from "./matmul.js";
 import { native } from "./native.js";
 

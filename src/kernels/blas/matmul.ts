@@ -2,7 +2,8 @@ import { bytesPerElement } from "../../base/dtype.js";
 import { UnsupportedKernel } from "../../base/errors.js";
 import type { Slot } from "../../memory/heap.js";
 import type { KernelSet, MatmulPlan } from "../kernel_set.js";
-import { getThreads, launchNative } from "../threads/pool.js";
+import { getThreads } from "../threads/pool.js";
+import { launchNative } from "./launch.js";
 import { native } from "./native.js";
 
 /** Fewer products than this are over before another thread has taken its part. */

@@ -70,15 +70,14 @@ export function startThreads(): void {
 }
 
 /**
- * Gives the workers the source of native kernels, and takes the caller's own, made from the same source. Returns the
- * index of the first of them, for `run`.
+ * Gives the workers the source of native kernels, and takes the caller's own, made from the same source. Their indices
+ * follow those of the module's kernels.
  */
-export function setNativeKernels(source: NativeSource, kernels: readonly Kernel[]): number {
+export function setNativeKernels(source: NativeSource, kernels: readonly Kernel[]): void {
   native = source;
   for (const send of senders) send(source);
   Atomics.add(control, word.native, 1);
   for (const [place, kernel] of kernels.entries()) table[kernelTable.length + place] = kernel;
-  return kernelTable.length;
 }
 
 function sayOnce(): void {
