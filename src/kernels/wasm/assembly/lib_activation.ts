@@ -1,6 +1,6 @@
 // Activations on runs of float32, for the kernels of activation.ts and for those that end in one.
 import { map, map2 } from "./lib_lanes";
-import { exp, scaledErfc, select, sigmoid, splat, tanh } from "./lib_math";
+import { exp, expDown, scaledErfc, select, sigmoid, splat, tanh } from "./lib_math";
 
 /** The code of the rectifier, which is cheap enough to be taken in the step before it. */
 export const RELU: i32 = 0;
@@ -60,7 +60,7 @@ export function activateGrad(op: i32, x: usize, dy: usize, dx: usize, bytes: usi
   return select(f32x4.lt(x, splat(0)), tail, f32x4.sub(splat(1), tail));
 }
 // @ts-ignore: decorator
-@inline function bell(x: v128): v128 { return exp(f32x4.mul(f32x4.mul(x, x), splat(-0.5))); }
+@inline function bell(x: v128): v128 { return expDown(f32x4.mul(f32x4.mul(x, x), splat(-0.5))); }
 
 /** x P(X < x) for X standard normal: the form with erf. */
 @unmanaged class Gelu { @inline v(x: v128, alpha: v128): v128 { return f32x4.mul(x, normalBelow(x, bell(x))); } }

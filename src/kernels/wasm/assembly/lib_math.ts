@@ -162,7 +162,7 @@ const LN2_LO: f32 = -2.1219444e-4;
   p = mulAdd(p, s, 0.133322313);
   p = mulAdd(p, s, -0.333333075);
   const near = f32x4.add(f32x4.mul(f32x4.mul(z, s), p), z);
-  const e = exp(f32x4.mul(z, splat(-2)));
+  const e = expDown(f32x4.mul(z, splat(-2)));
   const far = f32x4.sub(splat(1), f32x4.div(f32x4.add(e, e), f32x4.add(e, splat(1))));
   return withSign(select(f32x4.lt(z, splat(0.58)), near, far), x);
 }
@@ -199,7 +199,7 @@ const LN2_LO: f32 = -2.1219444e-4;
   r = mulAdd(r, s, -0.37612626);
   r = mulAdd(r, s, 0.128379166);
   const near = f32x4.add(z, f32x4.mul(z, r));
-  const far = f32x4.sub(splat(1), f32x4.mul(exp(f32x4.neg(s)), scaledErfc(z)));
+  const far = f32x4.sub(splat(1), f32x4.mul(expDown(f32x4.neg(s)), scaledErfc(z)));
   return withSign(select(f32x4.lt(z, splat(1)), near, far), x);
 }
 
