@@ -24,7 +24,10 @@ const views: ColumnView[] = [
   view(1, 8191, 5, 3),
   view(1, 300, 70, 7), // inner side by side with channels
   view(1, 1500, 67, 1),
-  view(1, 70, 2100, 1), // several blocks of columns
+  view(1, 70, 2100, 1), // wide: constants outgrow the first-level cache
+  view(1, 64, 17_003, 1), // several blocks of columns
+  view(1, 5, 39, 11_003), // units of several channels
+  view(2, 3, 24, 15_001, 2), // units of several groups
   view(1, 32, 64, 49),
   view(1, 9, 33, 130), // whole channels
   view(1, 40, 3, 1000), // few channels: blocks of rows

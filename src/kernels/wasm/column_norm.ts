@@ -58,6 +58,8 @@ interface Operands {
 /** Bytes of the constants of four columns; see assembly/lib_column_sheet.ts. */
 const TABLE_STEP = 48;
 const GRAD_TABLE_STEP = 80;
+/** Bytes that column_norm_groups.ts keeps for each channel of a unit, at most. */
+const GROUP_SCRATCH = 48;
 
 /**
  * One call: the argument block (class Sheet in assembly/lib_column_sheet.ts), which all its launches read, and the
@@ -85,7 +87,9 @@ class Call {
     const tableEntry = Math.ceil(plan.width / 4) * tableStep;
     const tableBytes = needsParts || o.frozen ? slots * tableEntry : 0;
     const sumsPlane = o.dy && !o.sums ? batch * channels : 0;
-    const scratchBytes = lines(64 + 12 * (plan.blockWidth + 4));
+    const scratchBytes = lines(
+      96 + (plan.tiles ? 12 * (plan.blockWidth + 4) : GROUP_SCRATCH * plan.unitGroups * merge),
+    );
     const [parts, table, sums] = [0, 16 * partPlane, 16 * partPlane + lines(tableBytes)] as const;
     const scratch = sums + lines(16 * sumsPlane);
     this.memory = new Storage((scratch + threads * scratchBytes) / 8, "float64");
@@ -131,6 +135,7 @@ class Call {
     a[36] = activation;
     a[37] = alpha;
     a[38] = ptr(o.dz ?? o.dy);
+    a[40] = plan.unitGroups;
     a[39] = (o.dy ? plan.gradTogether : plan.together) ? 1 : 0;
   }
 
@@ -142,6 +147,12 @@ class Call {
 
   get groups(): number {
     return (this.view.batch * this.view.channels) / this.view.merge;
+  }
+
+  /** Units of the kernels that take whole groups. */
+  get groupUnits(): number {
+    const { batch, channels, merge } = this.view;
+    return batch * Math.ceil(channels / merge / this.plan.unitGroups);
   }
 
   get allChannels(): number {
@@ -269,7 +280,7 @@ export const columnNorm: Kernels = {
       const { plan } = call;
       if (plan.fused) {
         if (plan.tiles) call.launch("tiles", view.batch);
-        else call.launch("runs", call.groups);
+        else call.launch("runs", call.groupUnits);
         return;
       }
       call.moments();
@@ -357,13 +368,12 @@ function gradients(
       const { plan } = call;
       if (plan.fused) {
         if (plan.tiles) call.launch("tiles_grad", view.batch);
-        else call.launch("runs_grad", call.groups);
+        else call.launch("runs_grad", call.groupUnits);
       } else {
         call.addUp();
         if (out.dx && !frozen) call.dx();
       }
-      const done = view.batch === 1 && (plan.tiles || !plan.fused);
-      if (affine && !done) call.launch("affine_grad", view.channels, 4 * call.allChannels);
+      if (affine && view.batch > 1) call.launch("affine_grad", view.channels, 4 * call.allChannels);
     });
   }
   if (!frozen || !out.dx) return;

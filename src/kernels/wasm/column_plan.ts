@@ -14,11 +14,11 @@ const SMALL = 1 << 15;
 /** Units that are enough for every thread to have work. */
 const ENOUGH_UNITS = 16;
 /**
- * Columns of a tile. Narrower tiles keep their sums in the first-level cache, but jump in memory from row to row: passes
- * over [3136, 2048] in tiles of 1024 took three times as long as in whole rows.
+ * Columns of a tile. Narrower tiles keep their sums in the first-level cache, but jump in memory from row to row:
+ * passes over [3136, 2048] in tiles of 1024 took three times as long as in whole rows.
  */
 const TILE_WIDTH = 16384;
-/** Where all of x stays in the cache, short pieces of rows cost nothing, and more units and fewer blocks of rows gain. */
+/** Where all of x stays in the cache, short pieces of rows cost nothing; more units and fewer blocks of rows gain. */
 const TILE_WIDTH_CACHED = 256;
 const CACHED = 1 << 20;
 /** Elements up to which x and y stay in the last-level cache, and up to which x, dy and dx do so. */
@@ -26,6 +26,11 @@ const IN_CACHE = 1 << 21;
 const GRAD_IN_CACHE = 1 << 19;
 /** From memory, rows wider than this go four at a time: their constants no longer stay in the first-level cache. */
 const WIDE = 1024;
+/** Floats of a piece of memory that reads about as fast as one stream. */
+const PIECE = 24_000;
+/** Elements of x that a unit may have for its second pass to find them in the last-level cache. */
+const UNIT_DATA = 1 << 20;
+const LEAST_UNITS = 8;
 /** Rows narrower than this are folded, several to a row of a tile. */
 const NARROW = 64;
 
@@ -50,6 +55,8 @@ export interface ColumnPlan {
   /** Tiles: whether a pass goes through four rows at a time, with statistics or for the gradient. */
   readonly together: boolean;
   readonly gradTogether: boolean;
+  /** Runs, fused: neighbouring groups of a unit. */
+  readonly unitGroups: number;
 }
 
 export const planOf = (view: ColumnView): ColumnPlan => plan(view, LONG_RUN);
@@ -65,7 +72,17 @@ const clamp = (value: number, low: number, high: number): number => Math.max(low
 /** Elements of a block when `total` are to be shared out. */
 const blockSize = (total: number): number => clamp(Math.ceil(total / ENOUGH_UNITS), SMALL_BLOCK, BLOCK);
 
-function planRuns({ batch, outer, channels, inner, merge }: ColumnView): ColumnPlan {
+/** Groups that make long pieces of memory, but no more than leave units for all threads, and than a cache holds. */
+function unitGroups({ batch, outer, channels, inner, merge }: ColumnView, total: number): number {
+  if (total <= IN_CACHE) return 1;
+  const groups = channels / merge;
+  const piece = merge * inner;
+  const most = Math.min(Math.floor((batch * groups) / LEAST_UNITS), Math.floor(UNIT_DATA / (outer * piece)));
+  return clamp(Math.ceil(PIECE / piece), 1, Math.max(1, Math.min(groups, most)));
+}
+
+function planRuns(view: ColumnView): ColumnPlan {
+  const { batch, outer, channels, inner, merge } = view;
   const total = batch * outer * channels * inner;
   const fused = (batch * channels) / merge >= ENOUGH_UNITS || total <= SMALL;
   const wanted = Math.ceil((outer * inner) / blockSize(total));
@@ -88,6 +105,7 @@ function planRuns({ batch, outer, channels, inner, merge }: ColumnView): ColumnP
     blockWidth: channels,
     together: false,
     gradTogether: false,
+    unitGroups: fused ? unitGroups(view, total) : 1,
   };
 }
 
@@ -117,5 +135,6 @@ function planTiles({ batch, outer, channels, inner }: ColumnView): ColumnPlan {
     blockWidth,
     together: total <= IN_CACHE || blockWidth > WIDE,
     gradTogether: total <= GRAD_IN_CACHE || blockWidth > WIDE,
+    unitGroups: 1,
   };
 }

@@ -1,44 +1,11 @@
-// Column normalization where the inner axis is long: a channel is `rows` runs of contiguous floats.
-import { runActivate, runApply, runGrad, runSums, runSumsThrough, Sums } from "./lib_column_runs";
+// Column normalization where the inner axis is long, channels cut into blocks: a channel is `rows` runs of contiguous
+// floats. column_norm_groups.ts has whole groups.
+import { Sums, runActivate, runApply, runGrad, runSums, runSumsThrough } from "./lib_column_runs";
 import {
   CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE, Sheet, entryBytes, loadOr, loadStat, partAddress, placeOf, tableOf,
 } from "./lib_column_sheet";
-import { GradConstants, groupConstants, lowPart } from "./lib_column_merge";
+import { lowPart } from "./lib_column_merge";
 import { Moments, addRun } from "./lib_moments";
-
-/**
- * Statistics and y of whole groups: unit = batch entry x group. A channel that fits the second-level cache is read from
- * memory once.
- */
-export function column_norm_runs(args: usize, lo: i32, hi: i32, worker: i32): void {
-  const a = changetype<Sheet>(args);
-  const merge = <usize>a.merge, channels = <usize>a.channels, groups = channels / merge;
-  const rows = <usize>a.rows, run = <usize>a.run, bytes = run << 2, stride = channels * bytes;
-  const weight = <usize>a.weight, bias = <usize>a.bias, op = <i32>a.activation;
-  const m = changetype<Moments>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
-  for (let unit = <usize>lo; unit < <usize>hi; unit++) {
-    const at = (unit / groups) * entryBytes(a), first = (unit % groups) * merge;
-    m.count = 0; m.mean = 0; m.m2 = 0;
-    for (let c = first; c < first + merge; c++) {
-      let p = <usize>a.x + at + c * bytes;
-      for (let row: usize = 0; row < rows; row++, p += stride) addRun(m, p, run);
-    }
-    const mean = m.mean, variance = m.m2 / a.count, rstd = 1 / Math.sqrt(variance + a.eps);
-    store<f64>(<usize>a.mean + (unit << 3), mean);
-    store<f64>(<usize>a.variance + (unit << 3), variance);
-    for (let c = first; c < first + merge; c++) {
-      const scale = loadOr(weight, c, 1) * rstd, offset = loadOr(bias, c, 0) - lowPart(mean) * scale;
-      let p = at + c * bytes;
-      for (let row: usize = 0; row < rows; row++, p += stride) {
-        if (op) {
-          runActivate(<usize>a.x + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset, op - 1, <f32>a.alpha);
-        } else {
-          runApply(<usize>a.x + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset);
-        }
-      }
-    }
-  }
-}
 
 /** Place of a unit of column_norm_run_moments and column_norm_run_sums: unit = batch entry x channel x block. */
 @unmanaged class Strip { entry: usize; channel: usize; block: usize; at: usize; rows: usize; run: usize; }
@@ -163,55 +130,5 @@ export function column_norm_run_dx(args: usize, lo: i32, hi: i32, worker: i32): 
       load<f32>(t, OFFSET), load<f32>(t, SLOPE), load<f32>(t, DY_CENTRE),
     );
     step(k, n, run, channels);
-  }
-}
-
-/** Sums and dx of whole groups: unit = batch entry x group. */
-export function column_norm_runs_grad(args: usize, lo: i32, hi: i32, worker: i32): void {
-  const a = changetype<Sheet>(args);
-  const merge = <usize>a.merge, channels = <usize>a.channels, groups = channels / merge;
-  const rows = <usize>a.rows, run = <usize>a.run, bytes = run << 2, stride = channels * bytes;
-  const weight = <usize>a.weight, op = <i32>a.activation, means = <usize>a.mean, variances = <usize>a.variance,
-    singleStats = a.singleStats != 0;
-  const plane = (<usize>a.batch * channels) << 3, share = 1 / a.count, perChannel = <f64>merge * share;
-  const sums = changetype<Sums>(<usize>a.scratch + <usize>worker * <usize>a.scratchStride);
-  const shared = changetype<GradConstants>(changetype<usize>(sums) + offsetof<Sums>());
-  for (let unit = <usize>lo; unit < <usize>hi; unit++) {
-    const entry = unit / groups, first = (unit % groups) * merge, at = entry * entryBytes(a);
-    const mean = loadStat(means, unit, singleStats),
-      rstd = 1 / Math.sqrt(loadStat(variances, unit, singleStats) + a.eps);
-    const out = <usize>a.sums + ((entry * channels) << 3);
-    for (let c = first; c < first + merge; c++) {
-      sums.dy = 0; sums.dyX = 0;
-      let p = at + c * bytes;
-      if (op) {
-        const scale = loadOr(weight, c, 1) * rstd, offset = loadOr(<usize>a.bias, c, 0) - lowPart(mean) * scale;
-        for (let row: usize = 0; row < rows; row++, p += stride) {
-          runSumsThrough(
-            <usize>a.x + p, <usize>a.dy + p, <usize>a.dz + p, run, <f32>mean, <f32>scale, <f32>offset, op - 1,
-            <f32>a.alpha, sums,
-          );
-        }
-      } else {
-        for (let row: usize = 0; row < rows; row++, p += stride) {
-          runSums(<usize>a.x + p, <usize>a.dy + p, run, <f32>mean, sums);
-        }
-      }
-      store<f64>(out + (c << 3), sums.dy);
-      store<f64>(out + (c << 3) + plane, sums.dyX - lowPart(mean) * sums.dy);
-    }
-    if (a.y == 0) continue;
-    groupConstants(out, plane, weight, first, merge, mean, rstd, share, shared);
-    for (let c = first; c < first + merge; c++) {
-      const scale = loadOr(weight, c, 1) * rstd, centre = <f32>(load<f64>(out + (c << 3)) * perChannel);
-      const offset = scale * <f64>centre - shared.shift;
-      let p = at + c * bytes;
-      for (let row: usize = 0; row < rows; row++, p += stride) {
-        runGrad(
-          <usize>a.x + p, <usize>a.dz + p, <usize>a.y + p, run, <f32>mean, <f32>scale, <f32>offset, <f32>shared.slope,
-          centre,
-        );
-      }
-    }
   }
 }

@@ -15,6 +15,7 @@ export * from "./winograd";
 export * from "./blas";
 export * from "./row_norm";
 export * from "./column_norm";
+export * from "./column_norm_groups";
 export * from "./column_norm_runs";
 export * from "./column_norm_tiles";
 export * from "./norm_affine";

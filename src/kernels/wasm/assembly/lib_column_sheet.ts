@@ -34,6 +34,8 @@
   dz: f64;
   /** Whether a pass over tiles goes through four rows at a time. */
   together: f64;
+  /** Neighbouring groups in a unit of the kernels that take whole groups. */
+  unitGroups: f64;
 }
 
 /** Bytes from the place of four columns in the table: y = (x - CENTRE) * SCALE + OFFSET. */
