@@ -9,7 +9,7 @@ import { wasm } from "../../src/kernels/wasm/index.js";
 import type { Storage } from "../../src/memory/storage.js";
 import { awkwardSizes, type ConformanceCase, conformance, Maker } from "./harness.js";
 
-const sizes = [0, ...awkwardSizes, 70_001];
+const sizes = [0, ...awkwardSizes, 170_001];
 
 /** [low, high] of the inputs, chosen so that the largest result does not drown the rest. */
 const unaryRange: Record<UnaryOp, readonly [number, number]> = {
@@ -52,8 +52,8 @@ function planFor(a: Shape, b: Shape, shape: Shape): BroadcastPlan {
 const broadcasts: readonly (readonly [Shape, Shape, Shape])[] = [
   [[], [], []],
   [[7], [], [7]],
-  [[70_001], [1], [70_001]],
-  [[1], [70_001], [70_001]],
+  [[170_001], [1], [170_001]],
+  [[1], [170_001], [170_001]],
   [[33, 10], [10], [33, 10]],
   [[5000, 17], [17], [5000, 17]],
   [[17], [5000, 17], [5000, 17]],

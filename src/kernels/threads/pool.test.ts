@@ -19,7 +19,7 @@ test("a job covers every unit once, before the workers are up, while they start,
 });
 
 test("a smaller number of threads, then a larger one", () => {
-  const y = new Storage(100_000, "float32");
+  const y = new Storage(200_000, "float32");
   for (const [round, n] of [2, 1, 3, 2, 4, 1, 4].entries()) {
     setThreads(n);
     for (let i = 0; i < 50; i++) fill(y, round * 50 + i);
@@ -29,7 +29,7 @@ test("a smaller number of threads, then a larger one", () => {
 });
 
 test("workers that fell asleep wake for the next job", async () => {
-  const y = new Storage(100_000, "float32");
+  const y = new Storage(200_000, "float32");
   for (let round = 0; round < 5; round++) {
     await new Promise((resolve) => setTimeout(resolve, 30));
     fill(y, round);

@@ -6,7 +6,11 @@ import { ARGS_ADDRESS, CONTROL_ADDRESS, MAX_ARGS, word } from "./control.js";
 import { type NativeSource, workerMain } from "./worker.js";
 
 const MAX_THREADS = 64;
-/** Below about this many element operations a fork costs more than it saves. */
+/**
+ * Nanoseconds of one thread below which a fork costs more than it saves. Measured on 2 cores (Zen 5), workers awake, one
+ * thread / two: addition of 65,536 floats 6.1 / 6.9 us and of 131,072 16.2 / 10 to 17 us (memory is what it waits for);
+ * gelu of 8,192 13.7 / 20 us and of 16,384 26.5 / 15.0 us; LayerNorm of 24,576 36 / 20 us.
+ */
 const FORK_WORK = 20_000;
 /** More chunks than threads let a fast thread take over from a slow one; results do not depend on it. */
 const CHUNKS_PER_THREAD = 4;
@@ -118,7 +122,7 @@ export function launch(name: string, units: number, work: number, args: readonly
  * workers take as they can.
  *
  * A unit writes what no other unit writes, and what it writes depends on the shapes alone; that is why any number
- * of threads gives the same bits. `work` is the rough number of element operations, to decide whether to fork.
+ * of threads gives the same bits. `work` is roughly what the kernel takes on one thread, in nanoseconds, to decide whether to fork.
  */
 export function run(index: number, units: number, work: number): void {
   if (units <= 0) return;

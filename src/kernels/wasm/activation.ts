@@ -1,6 +1,6 @@
 import type { ActivationOp, KernelSet, NormActivation } from "../kernel_set.js";
 import { kernelArgs, run } from "../threads/pool.js";
-import { needFloat32, UNIT } from "./elementwise.js";
+import { EXP_WORK, LIGHT_WORK, needFloat32, UNIT } from "./elementwise.js";
 import { kernelIndex } from "./module.js";
 
 const ACTIVATION = kernelIndex("activation");
@@ -20,8 +20,7 @@ const code: Readonly<Record<ActivationOp, number>> = {
 export const activationArgs = (activation: NormActivation | null | undefined): [number, number] =>
   activation ? [code[activation.op] + 1, activation.alpha] : [0, 0];
 
-/** What an element costs beside an addition that waits for memory. */
-const cost = (op: ActivationOp): number => (code[op] >= 2 ? 8 : 1);
+const cost = (op: ActivationOp): number => (code[op] >= 2 ? EXP_WORK : LIGHT_WORK);
 
 export const activation: Pick<KernelSet, "activation" | "activationGrad"> = {
   activation(op, x, y, alpha) {

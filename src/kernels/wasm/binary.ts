@@ -26,6 +26,10 @@ const binaryCode: Readonly<Record<BinaryOp, number>> = {
 const BINARY = kernelIndex("binary");
 const FIELDS = 15;
 
+/** Nanoseconds that an element takes. */
+const LIGHT_WORK = 0.125;
+const POW_WORK = 12;
+
 /** Splits the result into rows of its last axis: long rows into segments, short rows into groups. */
 export function binary(op: BinaryOp, a: Slot, b: Slot, y: Slot, plan: BroadcastPlan): void {
   if (y.length === 0) return;
@@ -57,5 +61,5 @@ export function binary(op: BinaryOp, a: Slot, b: Slot, y: Slot, plan: BroadcastP
     args[FIELDS + 3 * axis + 1] = aStrides[axis]!;
     args[FIELDS + 3 * axis + 2] = bStrides[axis]!;
   }
-  run(BINARY, Math.ceil(rows / unitRows) * segments, y.length * (op === "pow" ? 50 : 1));
+  run(BINARY, Math.ceil(rows / unitRows) * segments, y.length * (op === "pow" ? POW_WORK : LIGHT_WORK));
 }

@@ -6,6 +6,9 @@ import { float32Only } from "./float32_only.js";
 
 /** Elements a unit of a line-by-line copy. */
 const UNIT = 4096;
+/** Nanoseconds an element. */
+const COPY_WORK = 0.15;
+const TRANSPOSE_WORK = 0.4;
 /** Tiles of the transpose kernel. */
 const A_TILE = 16;
 const B_TILE = 64;
@@ -67,11 +70,11 @@ function copy(xPtr: number, yPtr: number, axes: Axis[], total: number): void {
   if (a && b && a !== b && a.y !== 0 && b.x !== 0) {
     const outer = axes.filter((axis) => axis !== a && axis !== b);
     const tiles = Math.ceil(a.n / A_TILE) * Math.ceil(b.n / B_TILE);
-    launch("transpose", (total / (a.n * b.n)) * tiles, total, args([...outer, a, b]));
+    launch("transpose", (total / (a.n * b.n)) * tiles, total * TRANSPOSE_WORK, args([...outer, a, b]));
     return;
   }
   const padding = Array.from({ length: Math.max(0, 3 - axes.length) }, () => ({ n: 1, x: 0, y: 0 }));
-  launch("copy_strided", Math.ceil(total / UNIT), total, args([...padding, ...axes]));
+  launch("copy_strided", Math.ceil(total / UNIT), total * COPY_WORK, args([...padding, ...axes]));
 }
 
 function fourBytesOnly(kernel: string, x: Slot, y: Slot): void {
@@ -101,7 +104,7 @@ export const movement: Pick<KernelSet, "gather" | "scatter" | "embedding" | "emb
 
   embedding(table, index, y, width) {
     float32Only("embedding", table, y);
-    launch("embedding", index.length, y.length, [table.ptr, index.ptr, y.ptr, width]);
+    launch("embedding", index.length, y.length * COPY_WORK, [table.ptr, index.ptr, y.ptr, width]);
   },
 
   embeddingGrad(index, dy, dTable, width) {

@@ -15,6 +15,11 @@ const RMSPROP = kernelIndex("rmsprop");
 const SUM_SQUARES = kernelIndex("sum_squares_of");
 const SCALE = kernelIndex("scale_of");
 
+/** Nanoseconds an element. */
+const LIGHT_WORK = 0.125;
+const SGD_WORK = 0.4;
+const ROOT_WORK = 0.8;
+
 /** Doubles of a row, as in assembly/lib_segments.ts. */
 const ROW = 7;
 const PLACES = 5;
@@ -65,7 +70,7 @@ export const optimizers: Updates = {
     a[7] = o.maximize ? -1 : 1;
     a[8] = o.nesterov ? 1 : 0;
     a[9] = o.first ? 1 : 0;
-    run(SGD, table.units, table.elements * 2);
+    run(SGD, table.units, table.elements * SGD_WORK);
     heap.free(table.block);
   },
 
@@ -83,7 +88,7 @@ export const optimizers: Updates = {
     a[8] = o.decoupled ? 1 - o.lr * o.weightDecay : 1;
     a[9] = 1 / Math.sqrt(o.correction2);
     a[10] = o.maximize ? -1 : 1;
-    run(ADAM, table.units, table.elements * 4);
+    run(ADAM, table.units, table.elements * ROOT_WORK);
     heap.free(table.block);
   },
 
@@ -101,7 +106,7 @@ export const optimizers: Updates = {
     a[8] = o.weightDecay;
     a[9] = o.momentum;
     a[10] = o.maximize ? -1 : 1;
-    run(RMSPROP, table.units, table.elements * 4);
+    run(RMSPROP, table.units, table.elements * ROOT_WORK);
     heap.free(table.block);
   },
 
@@ -112,7 +117,7 @@ export const optimizers: Updates = {
     a[0] = table.address;
     a[1] = SUM_UNIT;
     a[2] = heap.address(partial);
-    run(SUM_SQUARES, table.units, table.elements);
+    run(SUM_SQUARES, table.units, table.elements * LIGHT_WORK);
     const from = heap.doubles;
     let at = heap.address(partial) / 8;
     for (let i = 0; i < xs.length; i++) {
@@ -130,7 +135,7 @@ export const optimizers: Updates = {
     a[0] = table.address;
     a[1] = UNIT;
     a[2] = factor;
-    run(SCALE, table.units, table.elements);
+    run(SCALE, table.units, table.elements * LIGHT_WORK);
     heap.free(table.block);
   },
 };

@@ -4,6 +4,8 @@ import type { KernelSet, ReduceOp } from "../kernel_set.js";
 import { getThreads, launch } from "../threads/pool.js";
 import { float32Only } from "./float32_only.js";
 
+/** Nanoseconds an element. */
+const WORK = 0.15;
 /** Elements of a row that one unit reduces. */
 const ROW_PIECE = 16384;
 /** Rows that one unit reduces side by side in float32: 8 additions in a row, of trees of eight. */
@@ -32,11 +34,11 @@ export const reduction: Pick<KernelSet, "reduce" | "argMax"> = {
     } else if (inner === 1) {
       const pieces = Math.ceil(reduce / ROW_PIECE);
       if (pieces === 1) {
-        launch("reduce_rows", outer, x.length, [x.ptr, y.ptr, reduce, 1, reduce, code]);
+        launch("reduce_rows", outer, x.length * WORK, [x.ptr, y.ptr, reduce, 1, reduce, code]);
         return;
       }
       const partial = new Storage(outer * pieces, "float64");
-      launch("reduce_rows", outer * pieces, x.length, [x.ptr, partial.ptr, reduce, pieces, ROW_PIECE, code]);
+      launch("reduce_rows", outer * pieces, x.length * WORK, [x.ptr, partial.ptr, reduce, pieces, ROW_PIECE, code]);
       const [parts, ys] = [partial.view, heap.view(y)];
       for (let o = 0; o < outer; o++) {
         let result = empty;
@@ -51,7 +53,7 @@ export const reduction: Pick<KernelSet, "reduce" | "argMax"> = {
       const partial = pieces > 1 || wide ? new Storage(outer * pieces * inner, wide ? "float64" : "float32") : null;
       const into = partial?.ptr ?? y.ptr;
       const args = [x.ptr, into, reduce, inner, pieces, COLUMN_PIECE, strips, STRIP, code];
-      launch("reduce_columns", outer * pieces * strips, x.length, args);
+      launch("reduce_columns", outer * pieces * strips, x.length * WORK, args);
       if (!partial) return;
       launch("merge_columns", outer * inner, partial.length, [partial.ptr, y.ptr, inner, pieces, code]);
       partial.release();

@@ -2,8 +2,9 @@ import type { KernelSet } from "../kernel_set.js";
 import { launch } from "../threads/pool.js";
 import { float32Only } from "./float32_only.js";
 
-/** An exponential weighs about as much as this many simple operations. */
-const EXP_WORK = 8;
+/** Nanoseconds an element, without and with an exponential. */
+const LIGHT_WORK = 0.3;
+const EXP_WORK = 1.2;
 
 export const softmax: Pick<KernelSet, "softmax" | "softmaxGrad" | "crossEntropy" | "crossEntropyGrad"> = {
   softmax(x, y, rows, size, log) {
@@ -13,7 +14,7 @@ export const softmax: Pick<KernelSet, "softmax" | "softmaxGrad" | "crossEntropy"
 
   softmaxGrad(y, dy, dx, rows, size, log) {
     float32Only("softmaxGrad", y, dy, dx);
-    const work = (log ? EXP_WORK : 2) * rows * size;
+    const work = (log ? EXP_WORK : LIGHT_WORK) * rows * size;
     launch("softmax_grad", rows, work, [y.ptr, dy.ptr, dx.ptr, size, log ? 1 : 0]);
   },
 
