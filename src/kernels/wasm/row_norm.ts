@@ -1,5 +1,5 @@
 import { UnsupportedKernel } from "../../base/errors.js";
-import type { Slot } from "../../memory/heap.js";
+import { heap, type Slot } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
 import type { RowView } from "../../norm/views.js";
 import type { KernelSet, NormActivation, NormActivationGrad, NormGrads, RowStats } from "../kernel_set.js";
@@ -23,6 +23,22 @@ const TOGETHER = 32;
 const TOGETHER_BYTES = 1 << 18;
 /** Doubles of a row's terms; see RowTerms in assembly/row_norm.ts. */
 const TERMS = 4;
+
+/**
+ * Rows up to this length, and up to so many elements in all, are gone back through two at a time: longer rows that come from
+ * memory do not bear two streams side by side.
+ */
+const SHORT_ROW = 128;
+const NEAR = 1 << 16;
+/** Batch entries a unit, in steps of as many as are summed in float32, where rows go by pairs. */
+const PAIR_BLOCK = 16;
+/** Bytes of the terms of two rows; see PairTerms in assembly/lib_row_pairs.ts. */
+const PAIR_TERMS = 80;
+/** Rows a unit, at least, where rows have at most 8 elements. */
+const FEW_BLOCK = 256;
+
+/** Bytes in whole cache lines. */
+const lines = (bytes: number): number => 64 * Math.ceil(bytes / 64);
 
 const ptr = (slot: Slot | null): number => slot?.ptr ?? 0;
 
@@ -112,6 +128,10 @@ function gradients(
   }
   if (through) grad({ dx: null, dWeight: null, dBias: null }, through);
   const from = through?.dz ?? dy;
+  if (inner === 1 && groups === 1) {
+    fewGrad(x, from, weight, stats, out, view, eps);
+    return;
+  }
   const planes = { planes: rows / groups, outer: 1, inner, affine: parameters, merge: size / inner };
   affineSums(x, from, stats, out, eps, planes);
   if (out.dx) grad(onlyDx(out), null, from);
@@ -162,10 +182,11 @@ function elementGrad(
   weight: Slot | null,
   stats: RowStats,
   out: NormGrads,
-  { rows, size, groups }: RowView,
+  view: RowView,
   eps: number,
   through: Through | null,
 ): void {
+  const { rows, size, groups } = view;
   const batch = rows / groups;
   const elements = groups * size;
   const shares = out.dWeight !== null || out.dBias !== null;
@@ -173,6 +194,10 @@ function elementGrad(
   const columns = shares && (batch < FEW || size > LONG_ROW) ? Math.min(TILE, size) : size;
   const tiles = Math.ceil(size / columns);
   const block = tiles > 1 ? BLOCK : Math.min(BLOCK, Math.max(Math.ceil((4 * UNIT) / size), Math.ceil(batch / 16)));
+  if (shares && out.dx && tiles === 1 && (size <= SHORT_ROW || rows * size <= NEAR)) {
+    pairGrad(x, dy, weight, stats, out, view, eps, through);
+    return;
+  }
   const blocks = Math.ceil(batch / block);
   const together = tiles > 1 ? TOGETHER : Math.max(8, Math.min(TOGETHER, Math.floor(TOGETHER_BYTES / (8 * size))));
   const sums = new Storage(TERMS * (tiles > 1 ? rows * tiles : together * scratchPlaces()), "float64");
@@ -188,13 +213,70 @@ function elementGrad(
   const work = 2 * rows * size;
   launch("row_norm_grad_elements", blocks * groups * tiles, work, args);
   if (tiles > 1 && out.dx) launch("row_norm_grad_dx", rows, work, args);
-  if (partial) {
-    launch("row_norm_merge_elements", Math.ceil(elements / MERGE_UNIT), blocks * elements, [
-      ...[partial.ptr, ptr(out.dWeight), ptr(out.dBias), blocks, elements, MERGE_UNIT],
-    ]);
-  }
+  if (partial) mergeBlocks(partial.ptr, out, blocks, elements);
   scratch?.release();
   ones?.release();
   partial?.release();
   sums.release();
+}
+
+/** dx, dWeight and dBias of rows with a weight for each element, two rows at a time. */
+function pairGrad(
+  x: Slot,
+  dy: Slot,
+  weight: Slot | null,
+  stats: RowStats,
+  out: NormGrads,
+  { rows, size, groups }: RowView,
+  eps: number,
+  through: Through | null,
+): void {
+  const batch = rows / groups;
+  const elements = groups * size;
+  const most = Math.min(512, Math.max((2 * UNIT) / size, batch / 16));
+  const block = PAIR_BLOCK * Math.ceil(most / PAIR_BLOCK);
+  const blocks = Math.ceil(batch / block);
+  const together = size <= 192 ? 16 : size <= 384 ? 8 : size <= 768 ? 4 : 2;
+  const stride = 64 + lines((together / 2) * PAIR_TERMS) + 2 * lines(4 * size);
+  const ones = weight ? 0 : lines(4 * elements);
+  const partial = lines(16 * blocks * elements);
+  const scratch = heap.allocate(ones + partial + stride * scratchPlaces());
+  const at = heap.address(scratch);
+  if (!weight) heap.view({ ptr: at, length: elements, dtype: "float32" }).fill(1);
+  launch("row_norm_grad_pairs", blocks * groups, 2 * rows * size, [
+    ...[x.ptr, dy.ptr, weight ? weight.ptr : at, ptr(stats.mean), stats.variance.ptr, ptr(out.dx)],
+    ...[at + ones, at + ones + partial, stride, batch, groups, size, eps, block, together],
+    ...[...activationArgs(through), ptr(through?.bias ?? null), ptr(through?.dz ?? null)],
+  ]);
+  mergeBlocks(at + ones, out, blocks, elements);
+  heap.free(scratch);
+}
+
+/** The same of rows with at most 8 elements, in float64. */
+function fewGrad(
+  x: Slot,
+  dy: Slot,
+  weight: Slot | null,
+  stats: RowStats,
+  out: NormGrads,
+  { rows, size }: RowView,
+  eps: number,
+): void {
+  const block = Math.max(FEW_BLOCK, Math.ceil(rows / 64));
+  const blocks = Math.ceil(rows / block);
+  const partial = heap.allocate(16 * blocks * size);
+  const at = heap.address(partial);
+  launch("row_norm_grad_few", blocks, 8 * rows * size, [
+    ...[x.ptr, dy.ptr, ptr(weight), ptr(stats.mean), stats.variance.ptr, ptr(out.dx), at],
+    ...[rows, size, eps, block],
+  ]);
+  mergeBlocks(at, out, blocks, size);
+  heap.free(partial);
+}
+
+/** dWeight and dBias from the blocks' sums at address `partial`, [blocks, 2, elements]. */
+function mergeBlocks(partial: number, out: NormGrads, blocks: number, elements: number): void {
+  launch("row_norm_merge_elements", Math.ceil(elements / MERGE_UNIT), blocks * elements, [
+    ...[partial, ptr(out.dWeight), ptr(out.dBias), blocks, elements, MERGE_UNIT],
+  ]);
 }

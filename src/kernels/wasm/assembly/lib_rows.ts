@@ -1,25 +1,21 @@
-// Passes over one row, or over a run of it with one weight: y in forward; the sums, dx and shares of backward.
+// Passes over one row, or over a run of it with one weight: y, and what goes in and out of an activation.
 //
 // Float32 work sees a float64 mean as hi + lo and centres by (x - hi) - lo: exact where the mean is far larger than the spread.
 //
 // Flags such as `centred` are literals at every call and fold away, but only if each combination has a function of its own:
 // in two branches of one function the optimizer sees equal code, folds it, and tests the flag in the innermost loop.
 import { activate, activateGrad } from "./lib_activation";
-import { widen } from "./lib_moments";
-
-/** Bytes whose products are summed in float32 before they go to float64. */
-const BLOCK: usize = 512;
 
 /**
  * Vector number i from address p, or one float in lane 0 and zeros: the end of a run then goes through the same arithmetic
  * as its middle. The offset is spelt out because it must be a literal to become part of the instruction.
  */
-@inline function take(p: usize, i: i32, one: bool): v128 {
+@inline export function take(p: usize, i: i32, one: bool): v128 {
   return one ? v128.load32_zero(p)
     : i == 3 ? v128.load(p, 48) : i == 2 ? v128.load(p, 32) : i == 1 ? v128.load(p, 16) : v128.load(p);
 }
 
-@inline function put(p: usize, v: v128, i: i32, one: bool): void {
+@inline export function put(p: usize, v: v128, i: i32, one: bool): void {
   if (one) v128.store_lane<f32>(p, v, 0);
   else if (i == 3) v128.store(p, v, 48);
   else if (i == 2) v128.store(p, v, 32);
@@ -27,7 +23,7 @@ const BLOCK: usize = 512;
   else v128.store(p, v);
 }
 
-@inline function centre(x: v128, hi: v128, lo: v128, centred: bool): v128 {
+@inline export function centre(x: v128, hi: v128, lo: v128, centred: bool): v128 {
   return centred ? f32x4.sub(f32x4.sub(x, hi), lo) : x;
 }
 
@@ -186,178 +182,4 @@ export function runDz(
     runCentred(x + o, dz + o, m, mean, scale, shift, 0, sink);
     activateGrad(op, dz + o, dy + o, dz + o, m << 2, alpha);
   }
-}
-
-// Backward: sums over a row or run.
-
-export function runSums(x: usize, dy: usize, n: usize, hi: f32, out: usize): void {
-  productSums(x, dy, dy, n, hi, out, false, true);
-}
-
-export function elementSums(x: usize, dy: usize, w: usize, n: usize, hi: f32, out: usize): void {
-  productSums(x, dy, w, n, hi, out, true, true);
-}
-
-export function elementSumsPlain(x: usize, dy: usize, w: usize, n: usize, out: usize): void {
-  productSums(x, dy, w, n, 0, out, true, false);
-}
-
-/**
- * Stores at `out`, as two doubles, the sums of g and of g * (x - hi) over a run; g = dy, times w if there is a weight.
- * Not centred: 0 and the sum of g * x.
- */
-@inline function productSums(
-  x: usize, dy: usize, w: usize, n: usize, hi: f32, out: usize, hasWeight: bool, centred: bool,
-): void {
-  const end = dy + (n << 2), vectors = dy + ((n & ~3) << 2), whole = dy + ((n & ~15) << 2), h = f32x4.splat(hi);
-  let w1 = f64x2.splat(0), w2 = w1, a = f32x4.splat(0), b = a;
-  while (dy < whole) {
-    a = f32x4.splat(0); b = a;
-    for (const stop = min(dy + BLOCK, whole); dy < stop; dy += 64, x += 64, w += 64) {
-      const g0 = product(dy, w, 0, hasWeight, false), g1 = product(dy, w, 1, hasWeight, false);
-      const d0 = apart(x, h, 0, centred, false), d1 = apart(x, h, 1, centred, false);
-      const t = f32x4.add(g0, g1), u = f32x4.add(f32x4.mul(g0, d0), f32x4.mul(g1, d1));
-      const g2 = product(dy, w, 2, hasWeight, false), g3 = product(dy, w, 3, hasWeight, false);
-      const d2 = apart(x, h, 2, centred, false), d3 = apart(x, h, 3, centred, false);
-      if (centred) a = f32x4.add(a, f32x4.add(t, f32x4.add(g2, g3)));
-      b = f32x4.add(b, f32x4.add(u, f32x4.add(f32x4.mul(g2, d2), f32x4.mul(g3, d3))));
-    }
-    w1 = f64x2.add(w1, widen(a)); w2 = f64x2.add(w2, widen(b));
-  }
-  a = f32x4.splat(0); b = a;
-  for (; dy < vectors; dy += 16, x += 16, w += 16) {
-    const g = product(dy, w, 0, hasWeight, false);
-    if (centred) a = f32x4.add(a, g);
-    b = f32x4.add(b, f32x4.mul(g, apart(x, h, 0, centred, false)));
-  }
-  for (; dy < end; dy += 4, x += 4, w += 4) {
-    const g = product(dy, w, 0, hasWeight, true);
-    if (centred) a = f32x4.add(a, g);
-    b = f32x4.add(b, f32x4.mul(g, apart(x, h, 0, centred, true)));
-  }
-  w1 = f64x2.add(w1, widen(a)); w2 = f64x2.add(w2, widen(b));
-  v128.store(out, f64x2.add(i64x2.shuffle(w1, w2, 0, 2), i64x2.shuffle(w1, w2, 1, 3)));
-}
-
-@inline function product(dy: usize, w: usize, i: i32, hasWeight: bool, one: bool): v128 {
-  return hasWeight ? f32x4.mul(take(dy, i, one), take(w, i, one)) : take(dy, i, one);
-}
-
-@inline function apart(x: usize, hi: v128, i: i32, centred: bool, one: bool): v128 {
-  return centred ? f32x4.sub(take(x, i, one), hi) : take(x, i, one);
-}
-
-// Backward: dx.
-
-/** dx = dy * scale - ((x - hi) * rstd * k + s) over a run. */
-export function runDx(
-  x: usize, dy: usize, dx: usize, n: usize, hi: f32, rstd: f32, scale: f32, k: f32, s: f32,
-): void {
-  const h = f32x4.splat(hi), r = f32x4.splat(rstd), p = f32x4.splat(scale), q = f32x4.splat(k), t = f32x4.splat(s);
-  const end = x + (n << 2);
-  for (const whole = x + ((n & ~15) << 2); x < whole; x += 64, dy += 64, dx += 64) {
-    runDxStep(x, dy, dx, 0, h, r, p, q, t, false);
-    runDxStep(x, dy, dx, 1, h, r, p, q, t, false);
-    runDxStep(x, dy, dx, 2, h, r, p, q, t, false);
-    runDxStep(x, dy, dx, 3, h, r, p, q, t, false);
-  }
-  for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16, dy += 16, dx += 16) {
-    runDxStep(x, dy, dx, 0, h, r, p, q, t, false);
-  }
-  for (; x < end; x += 4, dy += 4, dx += 4) runDxStep(x, dy, dx, 0, h, r, p, q, t, true);
-}
-
-@inline function runDxStep(
-  x: usize, dy: usize, dx: usize, i: i32, hi: v128, r: v128, p: v128, q: v128, s: v128, one: bool,
-): void {
-  const t = f32x4.add(f32x4.mul(f32x4.mul(f32x4.sub(take(x, i, one), hi), r), q), s);
-  put(dx, f32x4.sub(f32x4.mul(take(dy, i, one), p), t), i, one);
-}
-
-/** dx = dy * rstd * w - ((x - hi) * rstd * k + s), w element by element. */
-export function elementDxRow(
-  x: usize, dy: usize, w: usize, dx: usize, n: usize, hi: f32, rstd: f32, k: f32, s: f32,
-): void {
-  const h = f32x4.splat(hi), r = f32x4.splat(rstd), q = f32x4.splat(k), t = f32x4.splat(s), end = x + (n << 2);
-  for (const whole = x + ((n & ~15) << 2); x < whole; x += 64, dy += 64, w += 64, dx += 64) {
-    elementDxStep(x, dy, w, dx, 0, h, r, q, t, false);
-    elementDxStep(x, dy, w, dx, 1, h, r, q, t, false);
-    elementDxStep(x, dy, w, dx, 2, h, r, q, t, false);
-    elementDxStep(x, dy, w, dx, 3, h, r, q, t, false);
-  }
-  for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16, dy += 16, w += 16, dx += 16) {
-    elementDxStep(x, dy, w, dx, 0, h, r, q, t, false);
-  }
-  for (; x < end; x += 4, dy += 4, w += 4, dx += 4) elementDxStep(x, dy, w, dx, 0, h, r, q, t, true);
-}
-
-@inline function elementDxStep(
-  x: usize, dy: usize, w: usize, dx: usize, i: i32, hi: v128, r: v128, k: v128, s: v128, one: bool,
-): void {
-  const t = f32x4.add(f32x4.mul(f32x4.mul(f32x4.sub(take(x, i, one), hi), r), k), s);
-  put(dx, f32x4.sub(f32x4.mul(f32x4.mul(take(dy, i, one), r), take(w, i, one)), t), i, one);
-}
-
-// Backward: shares of dWeight and dBias.
-
-export function addShares(
-  x: usize, dy: usize, next: usize, count: usize, terms: usize, stride: usize, dWeight: usize, dBias: usize, n: usize,
-): void {
-  sharesOfRows(x, dy, next, count, terms, stride, dWeight, dBias, n, true);
-}
-
-export function addSharesPlain(
-  x: usize, dy: usize, next: usize, count: usize, terms: usize, stride: usize, dWeight: usize, dBias: usize, n: usize,
-): void {
-  sharesOfRows(x, dy, next, count, terms, stride, dWeight, dBias, n, false);
-}
-
-/** Adds dy * xhat and dy of `count` rows, summed in float32, to the doubles of dWeight and dBias. */
-@inline function sharesOfRows(
-  x: usize, dy: usize, next: usize, count: usize, terms: usize, stride: usize, dWeight: usize, dBias: usize, n: usize,
-  centred: bool,
-): void {
-  const stop = terms + count * stride, zero = f32x4.splat(0), end = x + (n << 2);
-  for (const whole = x + ((n & ~15) << 2); x < whole; x += 64, dy += 64, dWeight += 128, dBias += 128) {
-    let a0 = zero, a1 = zero, a2 = zero, a3 = zero, b0 = zero, b1 = zero, b2 = zero, b3 = zero, p = x, q = dy;
-    for (let t = terms; t < stop; t += stride, p += next, q += next) {
-      const hi = v128.load32_splat(t), lo = v128.load32_splat(t, 4), r = v128.load32_splat(t, 8);
-      const g0 = v128.load(q), g1 = v128.load(q, 16), g2 = v128.load(q, 32), g3 = v128.load(q, 48);
-      a0 = f32x4.add(a0, f32x4.mul(g0, f32x4.mul(centre(v128.load(p), hi, lo, centred), r)));
-      b0 = f32x4.add(b0, g0);
-      a1 = f32x4.add(a1, f32x4.mul(g1, f32x4.mul(centre(v128.load(p, 16), hi, lo, centred), r)));
-      b1 = f32x4.add(b1, g1);
-      a2 = f32x4.add(a2, f32x4.mul(g2, f32x4.mul(centre(v128.load(p, 32), hi, lo, centred), r)));
-      b2 = f32x4.add(b2, g2);
-      a3 = f32x4.add(a3, f32x4.mul(g3, f32x4.mul(centre(v128.load(p, 48), hi, lo, centred), r)));
-      b3 = f32x4.add(b3, g3);
-    }
-    settle(dWeight, a0); settle(dWeight + 32, a1); settle(dWeight + 64, a2); settle(dWeight + 96, a3);
-    settle(dBias, b0); settle(dBias + 32, b1); settle(dBias + 64, b2); settle(dBias + 96, b3);
-  }
-  for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16, dy += 16, dWeight += 32, dBias += 32) {
-    let a = zero, b = zero, p = x, q = dy;
-    for (let t = terms; t < stop; t += stride, p += next, q += next) {
-      const hi = v128.load32_splat(t), lo = v128.load32_splat(t, 4), r = v128.load32_splat(t, 8), g = v128.load(q);
-      a = f32x4.add(a, f32x4.mul(g, f32x4.mul(centre(v128.load(p), hi, lo, centred), r)));
-      b = f32x4.add(b, g);
-    }
-    settle(dWeight, a); settle(dBias, b);
-  }
-  for (; x < end; x += 4, dy += 4, dWeight += 8, dBias += 8) {
-    let a: f32 = 0, b: f32 = 0, p = x, q = dy;
-    for (let t = terms; t < stop; t += stride, p += next, q += next) {
-      const v = load<f32>(p), g = load<f32>(q);
-      a += g * ((centred ? v - load<f32>(t) - load<f32>(t, 4) : v) * load<f32>(t, 8));
-      b += g;
-    }
-    store<f64>(dWeight, load<f64>(dWeight) + <f64>a);
-    store<f64>(dBias, load<f64>(dBias) + <f64>b);
-  }
-}
-
-/** Adds four floats to the four doubles at p. */
-@inline function settle(p: usize, v: v128): void {
-  v128.store(p, f64x2.add(v128.load(p), f64x2.promote_low_f32x4(v)));
-  v128.store(p, f64x2.add(v128.load(p, 16), f64x2.promote_low_f32x4(i64x2.shuffle(v, v, 1, 0))), 16);
 }
