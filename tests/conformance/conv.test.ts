@@ -86,6 +86,29 @@ for (const [i, width] of [1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33].entries()) {
     ...{ inChannels: 5, outChannels: 5, groups: 5 },
   };
 }
+// Depthwise: each width of kernel that has a loop of its own, strides, paddings, planes of several units.
+for (const [i, width] of [1, 2, 3, 4, 6, 7, 9, 13, 18, 31, 64].entries()) {
+  for (const [kernel, stride] of [
+    [flat(3, 3), flat(2, 2)],
+    [flat(2, 3), flat(1, 3)],
+    [flat(3, 3), flat(3, 4)],
+    [flat(5, 5), flat(1, 1)],
+    [flat(4, 7), flat(2, 1)],
+    [flat(1, 3), flat(1, 1)],
+  ] as const) {
+    shapes[`depthwise ${kernel} stride ${stride}, ${width} wide`] = {
+      ...{ input: flat(5 + i, width), kernel, stride, padding: flat(i % 3, 3, 0), batch: 3 },
+      ...{ inChannels: 4 + (i % 3), outChannels: 4 + (i % 3), groups: 4 + (i % 3) },
+    };
+  }
+}
+shapes["depthwise, planes of several units"] = {
+  ...{ input: flat(75, 70), kernel: flat(3, 3), padding: flat(1, 1, 0), inChannels: 5, outChannels: 5, groups: 5 },
+};
+shapes["depthwise, planes of several units, stride 2"] = {
+  ...shapes["depthwise, planes of several units"]!,
+  stride: flat(2, 2),
+};
 for (const groups of [1, 2, 3, 6]) {
   for (const multiplier of [1, 2, 5]) {
     shapes[`${groups} groups, ${multiplier} outputs each`] = {

@@ -1,8 +1,9 @@
 import { UnsupportedKernel } from "../../base/errors.js";
 import { heap, type Slot } from "../../memory/heap.js";
-import type { KernelSet } from "../kernel_set.js";
+import type { ConvPlan, KernelSet } from "../kernel_set.js";
 import { launch, scratchPlaces } from "../threads/pool.js";
 import { forwardPass, inputGradPasses, type Pass, weightGradPass } from "./conv_passes.js";
+import { depthwise, depthwiseInputGrad, depthwiseWeightGrad, isDepthwise } from "./depthwise.js";
 import { elementwise } from "./elementwise.js";
 import { winograd, winogradForward, winogradInputGrad, winogradWeightGrad, winogradWeights } from "./winograd.js";
 
@@ -17,21 +18,26 @@ export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> 
     onlyFloat32(x, weight, bias, y);
     if (y.length === 0) return;
     const filter = winogradForward(plan);
-    if (filter) winograd(x, weight, bias, y, filter);
+    if (isDepthwise(plan)) depthwise(x, weight, bias, y, plan);
+    else if (filter) winograd(x, weight, bias, y, filter);
     else correlate(x, weight, bias, y, forwardPass(plan));
   },
 
   convInputGrad(dy, weight, dx, plan) {
     onlyFloat32(dy, weight, dx);
     if (dx.length === 0) return;
-    const filter = dy.length > 0 ? winogradInputGrad(plan) : null;
-    if (filter) {
-      winograd(dy, weight, null, dx, filter);
+    if (dy.length === 0) {
+      elementwise.fill(dx, 0);
       return;
     }
-    const { passes, gaps } = inputGradPasses(plan);
-    if (gaps || dy.length === 0) elementwise.fill(dx, 0);
-    if (dy.length > 0) for (const pass of passes) correlate(dy, weight, null, dx, pass);
+    const filter = winogradInputGrad(plan);
+    if (isDepthwise(plan)) depthwiseInputGrad(dy, weight, dx, plan);
+    else if (filter) winograd(dy, weight, null, dx, filter);
+    else {
+      const { passes, gaps } = inputGradPasses(plan);
+      if (gaps) elementwise.fill(dx, 0);
+      for (const pass of passes) correlate(dy, weight, null, dx, pass);
+    }
   },
 
   convWeightGrad(x, dy, dWeight, plan) {
@@ -42,23 +48,26 @@ export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> 
       return;
     }
     const filter = winogradWeightGrad(plan);
-    if (filter) {
-      winogradWeights(x, dy, dWeight, filter);
-      return;
-    }
-    const pass = weightGradPass(plan);
-    const { groups, rows, k, imageParts, partBytes } = pass;
-    withScratch(pass, dWeight, (sums, offsets, taps, scratch) => {
-      launch("conv_weight_grad", pass.units, pass.work, [
-        ...[x.ptr, dy.ptr, sums, 0, taps, offsets, scratch, pass.threadBytes],
-        ...pass.shared,
-      ]);
-      const panels = groups * (rows === 1 ? 1 : Math.ceil(rows / 4));
-      const merging = [sums, dWeight.ptr, groups, rows, k, imageParts, partBytes];
-      launch("conv_weight_merge", panels, imageParts * dWeight.length, merging);
-    });
+    // Its rows are at least a quad long, and each channel is one thread's.
+    if (isDepthwise(plan) && plan.output[2] >= 4 && plan.groups >= 4) depthwiseWeightGrad(x, dy, dWeight, plan);
+    else if (filter) winogradWeights(x, dy, dWeight, filter);
+    else weightGrad(x, dy, dWeight, plan);
   },
 };
+
+function weightGrad(x: Slot, dy: Slot, dWeight: Slot, plan: ConvPlan): void {
+  const pass = weightGradPass(plan);
+  const { groups, rows, k, imageParts, partBytes } = pass;
+  withScratch(pass, dWeight, (sums, offsets, taps, scratch) => {
+    launch("conv_weight_grad", pass.units, pass.work, [
+      ...[x.ptr, dy.ptr, sums, 0, taps, offsets, scratch, pass.threadBytes],
+      ...pass.shared,
+    ]);
+    const panels = groups * (rows === 1 ? 1 : Math.ceil(rows / 4));
+    const merging = [sums, dWeight.ptr, groups, rows, k, imageParts, partBytes];
+    launch("conv_weight_merge", panels, imageParts * dWeight.length, merging);
+  });
+}
 
 /**
  * target = weights * source over one grid, without columns: tiles read a padded copy of the part of the image that a

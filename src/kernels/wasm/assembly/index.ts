@@ -13,6 +13,7 @@ export * from "./conv";
 export * from "./conv_weight";
 export * from "./winograd";
 export * from "./blas";
+export * from "./depthwise";
 export * from "./row_norm";
 export * from "./row_norm_grad_runs";
 export * from "./row_norm_grad_elements";

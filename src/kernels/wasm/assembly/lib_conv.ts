@@ -26,7 +26,7 @@ import { madd } from "./lib_gemm";
 }
 
 /** Copies n floats, in quads: the last one overlaps its neighbour instead of leaving a scalar tail. */
-function copyRun(dst: usize, src: usize, n: i32): void {
+export function copyRun(dst: usize, src: usize, n: i32): void {
   if (n >= 4) {
     const last = <usize>(n - 4) << 2;
     for (let i: usize = 0; i < last; i += 16) v128.store(dst + i, v128.load(src + i));
