@@ -136,7 +136,7 @@ class Call {
     a[37] = alpha;
     a[38] = ptr(o.dz ?? o.dy);
     a[40] = plan.unitGroups;
-    a[39] = (o.dy ? plan.gradTogether : plan.together) ? 1 : 0;
+    a[39] = plan.together ? 1 : 0;
   }
 
   /** Units of the kernels between the passes, which take four groups at a time. */

@@ -4,7 +4,7 @@ import type { ColumnView } from "../../norm/views.js";
 const LONG_RUN = 256;
 /** Without sums runs pay earlier: a run needs three constants, a row of columns three for each. */
 const LONG_RUN_APPLY = 128;
-/** With few rows a column's sums are soon done, and what is paid for each column of a tile weighs more than a run's start. */
+/** With few rows a column's sums are soon done, and what each column of a tile costs weighs more than a run's start. */
 const RUN_PER_ROW = 24;
 /** Elements of x that one unit works on where a channel or a batch entry is cut into blocks. */
 const BLOCK = 1 << 19;
@@ -21,11 +21,8 @@ const TILE_WIDTH = 16384;
 /** Where all of x stays in the cache, short pieces of rows cost nothing; more units and fewer blocks of rows gain. */
 const TILE_WIDTH_CACHED = 256;
 const CACHED = 1 << 20;
-/** Elements up to which x and y stay in the last-level cache, and up to which x, dy and dx do so. */
+/** Elements up to which x and y stay in the last-level cache. */
 const IN_CACHE = 1 << 21;
-const GRAD_IN_CACHE = 1 << 19;
-/** From memory, rows wider than this go four at a time: their constants no longer stay in the first-level cache. */
-const WIDE = 1024;
 /** Floats of a piece of memory that reads about as fast as one stream. */
 const PIECE = 24_000;
 /** Elements of x that a unit may have for its second pass to find them in the last-level cache. */
@@ -52,9 +49,8 @@ export interface ColumnPlan {
   readonly blockRun: number;
   readonly runBlocks: number;
   readonly blockWidth: number;
-  /** Tiles: whether a pass goes through four rows at a time, with statistics or for the gradient. */
+  /** Tiles: whether a pass with statistics goes through four rows at a time rather than two. */
   readonly together: boolean;
-  readonly gradTogether: boolean;
   /** Runs, fused: neighbouring groups of a unit. */
   readonly unitGroups: number;
 }
@@ -104,7 +100,6 @@ function planRuns(view: ColumnView): ColumnPlan {
     runBlocks: Math.ceil(inner / blockRun),
     blockWidth: channels,
     together: false,
-    gradTogether: false,
     unitGroups: fused ? unitGroups(view, total) : 1,
   };
 }
@@ -133,8 +128,7 @@ function planTiles({ batch, outer, channels, inner }: ColumnView): ColumnPlan {
     blockRun: 1,
     runBlocks: 1,
     blockWidth,
-    together: total <= IN_CACHE || blockWidth > WIDE,
-    gradTogether: total <= GRAD_IN_CACHE || blockWidth > WIDE,
+    together: total <= IN_CACHE,
     unitGroups: 1,
   };
 }

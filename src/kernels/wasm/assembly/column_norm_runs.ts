@@ -49,7 +49,8 @@ export function column_norm_run_sums(args: usize, lo: i32, hi: i32, worker: i32)
     sums.dy = 0; sums.dyX = 0;
     let p = s.at;
     if (op) {
-      const scale = loadOr(<usize>a.weight, s.channel, 1) / Math.sqrt(loadStat(<usize>a.variance, stat, singleStats) + a.eps);
+      const variance = loadStat(<usize>a.variance, stat, singleStats);
+      const scale = loadOr(<usize>a.weight, s.channel, 1) / Math.sqrt(variance + a.eps);
       const offset = loadOr(<usize>a.bias, s.channel, 0) - lowPart(mean) * scale;
       for (let row: usize = 0; row < s.rows; row++, p += stride) {
         runSumsThrough(

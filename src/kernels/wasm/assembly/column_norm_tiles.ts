@@ -85,13 +85,12 @@ function sumsThrough(a: Sheet, t: Tile, slot: usize, centre: usize): void {
 }
 
 function grad(a: Sheet, t: Tile, slot: usize): void {
-  const step = <usize>a.tableStep, table = tableOf(a, slot), together = a.together != 0, rest = restAt(a, t);
+  const step = <usize>a.tableStep, table = tableOf(a, slot), rest = restAt(a, t);
   const x = <usize>a.x, dy = <usize>a.dz, dx = <usize>a.y;
   tileGrad(
     x + t.at, dy + t.at, dx + t.at, t.rows, t.width, <usize>a.width << 2, table + placeOf(t.column, step), step,
-    together,
   );
-  if (rest) tileGrad(x + rest, dy + rest, dx + rest, 1, <usize>a.restWidth, 0, table, step, false);
+  if (rest) tileGrad(x + rest, dy + rest, dx + rest, 1, <usize>a.restWidth, 0, table, step);
 }
 
 export function column_norm_tile_moments(args: usize, lo: i32, hi: i32, worker: i32): void {

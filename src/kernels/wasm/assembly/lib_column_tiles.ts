@@ -4,10 +4,10 @@ import { CENTRE, DY_CENTRE, OFFSET, SCALE, SLOPE } from "./lib_column_sheet";
 import { loadLanes, storeLanes } from "./lib_lanes";
 
 /**
- * Rows summed in float32 before the sums go to float64: eight additions in a row to each lane, after a tree over 8
+ * Rows summed in float32 before the sums go to float64: eight additions in a row to each lane, after a tree over 4
  * rows.
  */
-const STRIP: usize = 64;
+const STRIP: usize = 32;
 /** Below this mean square, squares come near the subnormal range of float32 and lose digits. */
 const TINY: f64 = 1e-30;
 
@@ -16,6 +16,10 @@ const TINY: f64 = 1e-30;
 @inline function narrow(a: v128, b: v128): v128 {
   return i64x2.shuffle(f32x4.demote_f64x2_zero(a), f32x4.demote_f64x2_zero(b), 0, 2);
 }
+
+// Rows that are gone through together lie far apart, a fourth or half of the tile: each is then a stream from memory
+// that the prefetcher follows. Neighbouring rows share a page, which defeats it: 25 MB in rows of 1 KiB took 0.5 ns an
+// element two neighbours at a time, and 0.2 two far rows at a time (tileApply, Zen 5).
 
 /**
  * Mean and sum of squared deviations of each column of [rows, width], rows `stride` bytes apart.
@@ -29,17 +33,23 @@ export function tileMoments(
   x: usize, rows: usize, width: usize, stride: usize, work: usize, mean: usize, m2: usize,
 ): void {
   const pad = (width + 3) & ~3, shift = work, s1 = work + (pad << 2), s2 = work + (pad << 3);
-  firstShift(x, min<usize>(rows, 8), width, stride, shift);
+  const fourth = rows >> 2, far = fourth * stride, left = rows & 3;
+  if (fourth) firstShift(x, min<usize>(fourth, 2), 4, width, stride, far, shift);
+  else firstShift(x, 1, rows, width, 0, stride, shift);
   memory.fill(mean, 0, width << 3);
   memory.fill(m2, 0, width << 3);
   memory.fill(s1, 0, pad << 3);
-  for (let row: usize = 0; row < rows; ) {
-    const n = min<usize>(row == 0 ? 8 : min<usize>(row, STRIP), rows - row);
-    let p = x + row * stride, left = n;
-    for (; left >= 8; left -= 8, p += stride << 3) addRows8(p, width, stride, shift, s1, s2);
-    for (; left > 0; left--, p += stride) addRow(p, width, shift, s1, s2);
-    flushMoments(<f64>row, <f64>n, width, shift, s1, s2, mean, m2);
+  for (let row: usize = 0; row < fourth; ) {
+    const n = min<usize>(row == 0 ? 2 : min<usize>(row, STRIP >> 2), fourth - row);
+    let p = x + row * stride;
+    for (let i: usize = 0; i < n; i++, p += stride) addRows4(p, width, far, shift, s1, s2);
+    flushMoments(<f64>(4 * row), <f64>(4 * n), width, shift, s1, s2, mean, m2);
     row += n;
+  }
+  if (left) {
+    let p = x + 4 * far;
+    for (let i: usize = 0; i < left; i++, p += stride) addRow(p, width, shift, s1, s2);
+    flushMoments(<f64>(4 * fourth), <f64>left, width, shift, s1, s2, mean, m2);
   }
   for (let j: usize = 0; j < width; j++) {
     const v = load<f64>(m2 + (j << 3));
@@ -48,48 +58,45 @@ export function tileMoments(
   }
 }
 
-function firstShift(x: usize, rows: usize, width: usize, stride: usize, shift: usize): void {
-  const share = <f32>1 / <f32>rows, vectors = (width & ~3) << 2;
+/** The mean of `n` rows `far` bytes apart, and of those `stride` bytes behind them if `times` is 2. */
+function firstShift(x: usize, times: usize, n: usize, width: usize, stride: usize, far: usize, shift: usize): void {
+  const share = <f32>1 / <f32>(n * times), vectors = (width & ~3) << 2;
   let j: usize = 0;
   for (; j < vectors; j += 16) {
-    let sum = v128.load(x + j), p = x + j;
-    for (let r: usize = 1; r < rows; r++) { p += stride; sum = f32x4.add(sum, v128.load(p)); }
+    let sum = f32x4.splat(0);
+    for (let t: usize = 0, from = x + j; t < times; t++, from += stride) {
+      for (let r: usize = 0, p = from; r < n; r++, p += far) sum = f32x4.add(sum, v128.load(p));
+    }
     v128.store(shift + j, f32x4.mul(sum, f32x4.splat(share)));
   }
   for (; j < width << 2; j += 4) {
-    let sum = load<f32>(x + j), p = x + j;
-    for (let r: usize = 1; r < rows; r++) { p += stride; sum += load<f32>(p); }
+    let sum: f32 = 0;
+    for (let t: usize = 0, from = x + j; t < times; t++, from += stride) {
+      for (let r: usize = 0, p = from; r < n; r++, p += far) sum += load<f32>(p);
+    }
     store<f32>(shift + j, sum * share);
   }
 }
 
-function addRows8(p: usize, width: usize, stride: usize, shift: usize, s1: usize, s2: usize): void {
-  const vectors = (width & ~3) << 2;
+/** Four rows `far` bytes apart. */
+function addRows4(p: usize, width: usize, far: usize, shift: usize, s1: usize, s2: usize): void {
+  const vectors = (width & ~3) << 2, two = far << 1, three = two + far;
   let j: usize = 0;
   for (; j < vectors; j += 16) {
-    const s = v128.load(shift + j);
-    let q = p + j;
-    const d0 = f32x4.sub(v128.load(q), s); q += stride;
-    const d1 = f32x4.sub(v128.load(q), s); q += stride;
-    let a = f32x4.add(d0, d1), b = f32x4.add(f32x4.mul(d0, d0), f32x4.mul(d1, d1));
-    const d2 = f32x4.sub(v128.load(q), s); q += stride;
-    const d3 = f32x4.sub(v128.load(q), s); q += stride;
-    a = f32x4.add(a, f32x4.add(d2, d3));
-    b = f32x4.add(b, f32x4.add(f32x4.mul(d2, d2), f32x4.mul(d3, d3)));
-    const d4 = f32x4.sub(v128.load(q), s); q += stride;
-    const d5 = f32x4.sub(v128.load(q), s); q += stride;
-    let e = f32x4.add(d4, d5), f = f32x4.add(f32x4.mul(d4, d4), f32x4.mul(d5, d5));
-    const d6 = f32x4.sub(v128.load(q), s); q += stride;
-    const d7 = f32x4.sub(v128.load(q), s);
-    e = f32x4.add(e, f32x4.add(d6, d7));
-    f = f32x4.add(f, f32x4.add(f32x4.mul(d6, d6), f32x4.mul(d7, d7)));
-    v128.store(s1 + j, f32x4.add(v128.load(s1 + j), f32x4.add(a, e)));
-    v128.store(s2 + j, f32x4.add(v128.load(s2 + j), f32x4.add(b, f)));
+    const s = v128.load(shift + j), q = p + j;
+    const d0 = f32x4.sub(v128.load(q), s), d1 = f32x4.sub(v128.load(q + far), s);
+    const d2 = f32x4.sub(v128.load(q + two), s), d3 = f32x4.sub(v128.load(q + three), s);
+    const a = f32x4.add(f32x4.add(d0, d1), f32x4.add(d2, d3));
+    const b = f32x4.add(
+      f32x4.add(f32x4.mul(d0, d0), f32x4.mul(d1, d1)), f32x4.add(f32x4.mul(d2, d2), f32x4.mul(d3, d3)),
+    );
+    v128.store(s1 + j, f32x4.add(v128.load(s1 + j), a));
+    v128.store(s2 + j, f32x4.add(v128.load(s2 + j), b));
   }
   for (; j < width << 2; j += 4) {
     const s = load<f32>(shift + j);
     let a: f32 = 0, b: f32 = 0, q = p + j;
-    for (let r = 0; r < 8; r++, q += stride) {
+    for (let r = 0; r < 4; r++, q += far) {
       const d = load<f32>(q) - s;
       a += d; b += d * d;
     }
@@ -167,20 +174,22 @@ function wideColumn(x: usize, rows: usize, stride: usize, mean: usize, m2: usize
 /**
  * y = (x - CENTRE) * SCALE + OFFSET; `table` has the constants, `step` bytes for four columns.
  *
- * `together`: four rows share each load of the constants, which takes two thirds of the time where all lies in the
- * cache; all four are read before one is written, since a load whose last 12 address bits are those of a store just
- * made waits for it. From memory narrow rows go one by one: four streams within a page or two defeat the prefetcher,
- * and the pass takes two or three times as long.
+ * Rows that are gone through together share each load of the constants, and are all read before one is written, since a
+ * load whose last 12 address bits are those of a store just made waits for it. They are two; where all lies in the
+ * cache, `together`, four.
  */
 export function tileApply(
   x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, step: usize, together: bool,
 ): void {
+  const part = together ? rows >> 2 : rows >> 1, far = part * stride, left = together ? rows & 3 : rows & 1;
   if (together) {
-    for (const four = stride << 2; rows >= 4; rows -= 4, x += four, y += four) {
-      applyRows(x, y, width, stride, table, step, true, false);
-    }
+    for (let i: usize = 0; i < part; i++, x += stride, y += stride) applyRows(x, y, width, far, table, step, 4, false);
+    x += 3 * far; y += 3 * far;
+  } else {
+    for (let i: usize = 0; i < part; i++, x += stride, y += stride) applyRows(x, y, width, far, table, step, 2, false);
+    x += far; y += far;
   }
-  for (; rows > 0; rows--, x += stride, y += stride) applyRows(x, y, width, 0, table, step, false, false);
+  for (let i: usize = 0; i < left; i++, x += stride, y += stride) applyRows(x, y, width, 0, table, step, 1, false);
 }
 
 @inline function applyTo(x: v128, c: v128, k: v128, o: v128, relu: bool): v128 {
@@ -188,35 +197,35 @@ export function tileApply(
   return relu ? rectify(v) : v;
 }
 
-/** The first n lanes of one row, or of `four` of them `stride` bytes apart. */
-@inline function applyLanes(
-  x: usize, y: usize, n: usize, stride: usize, t: usize, four: bool, relu: bool,
-): void {
+/** The first n lanes of `many` rows (1, 2 or 4) `far` bytes apart. */
+@inline function applyLanes(x: usize, y: usize, n: usize, far: usize, t: usize, many: i32, relu: bool): void {
   const c = v128.load(t, CENTRE), k = v128.load(t, SCALE), o = v128.load(t, OFFSET);
   const v0 = applyTo(loadLanes(x, n), c, k, o, relu);
-  if (four) {
-    const two = stride << 1, three = two + stride;
-    const v1 = applyTo(loadLanes(x + stride, n), c, k, o, relu), v2 = applyTo(loadLanes(x + two, n), c, k, o, relu);
-    const v3 = applyTo(loadLanes(x + three, n), c, k, o, relu);
-    storeLanes(y + stride, n, v1);
-    storeLanes(y + two, n, v2);
-    storeLanes(y + three, n, v3);
+  if (many > 1) {
+    const v1 = applyTo(loadLanes(x + far, n), c, k, o, relu);
+    if (many > 2) {
+      const two = far << 1, three = two + far;
+      const v2 = applyTo(loadLanes(x + two, n), c, k, o, relu), v3 = applyTo(loadLanes(x + three, n), c, k, o, relu);
+      storeLanes(y + two, n, v2);
+      storeLanes(y + three, n, v3);
+    }
+    storeLanes(y + far, n, v1);
   }
   storeLanes(y, n, v0);
 }
 
-/** One row, or `four` of them `stride` bytes apart; with `relu` what is negative becomes 0. */
+/** `many` rows (1, 2 or 4) `far` bytes apart; with `relu` what is negative becomes 0. */
 @inline export function applyRows(
-  x: usize, y: usize, width: usize, stride: usize, table: usize, step: usize, four: bool, relu: bool,
+  x: usize, y: usize, width: usize, far: usize, table: usize, step: usize, many: i32, relu: bool,
 ): void {
   for (const end = x + ((width & ~3) << 2); x < end; x += 16, y += 16, table += step) {
-    applyLanes(x, y, 4, stride, table, four, relu);
+    applyLanes(x, y, 4, far, table, many, relu);
   }
-  if (width & 3) applyLanes(x, y, width & 3, stride, table, four, relu);
+  if (width & 3) applyLanes(x, y, width & 3, far, table, many, relu);
 }
 
 /**
- * Sums of dy and dy * (x - centre) of each column, float32 over eight rows only: terms of either sign leave a sum that
+ * Sums of dy and dy * (x - centre) of each column, float32 over four rows only: terms of either sign leave a sum that
  * is small beside them, and each addition more rounds another time.
  */
 export function tileSums(
@@ -231,10 +240,12 @@ export function tileSums(
 @inline export function addSums(
   x: usize, dy: usize, rows: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize,
 ): void {
-  for (; rows >= 8; rows -= 8, x += stride << 3, dy += stride << 3) {
-    addProducts8(x, dy, width, stride, centre, sumDy, sumDyX);
+  const fourth = rows >> 2, far = fourth * stride;
+  for (let i: usize = 0; i < fourth; i++, x += stride, dy += stride) {
+    addProducts4(x, dy, width, far, centre, sumDy, sumDyX);
   }
-  for (; rows > 0; rows--, x += stride, dy += stride) addProducts(x, dy, width, centre, sumDy, sumDyX);
+  x += 3 * far; dy += 3 * far;
+  for (rows &= 3; rows > 0; rows--, x += stride, dy += stride) addProducts(x, dy, width, centre, sumDy, sumDyX);
 }
 
 /** Adds float32 lanes to four doubles. */
@@ -243,32 +254,24 @@ export function tileSums(
   v128.store(p, f64x2.add(v128.load(p, 16), high(v)), 16);
 }
 
-function addProducts8(
-  x: usize, dy: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize,
+function addProducts4(
+  x: usize, dy: usize, width: usize, far: usize, centre: usize, sumDy: usize, sumDyX: usize,
 ): void {
-  const vectors = (width & ~3) << 2;
+  const vectors = (width & ~3) << 2, two = far << 1, three = two + far;
   let j: usize = 0;
   for (; j < vectors; j += 16) {
-    const c = v128.load(centre + j);
-    let p = x + j, q = dy + j;
-    const g0 = v128.load(q), e0 = f32x4.mul(g0, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
-    const g1 = v128.load(q), e1 = f32x4.mul(g1, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
-    const g2 = v128.load(q), e2 = f32x4.mul(g2, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
-    const g3 = v128.load(q), e3 = f32x4.mul(g3, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
-    let a = f32x4.add(f32x4.add(g0, g1), f32x4.add(g2, g3)), b = f32x4.add(f32x4.add(e0, e1), f32x4.add(e2, e3));
-    const g4 = v128.load(q), e4 = f32x4.mul(g4, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
-    const g5 = v128.load(q), e5 = f32x4.mul(g5, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
-    const g6 = v128.load(q), e6 = f32x4.mul(g6, f32x4.sub(v128.load(p), c)); p += stride; q += stride;
-    const g7 = v128.load(q), e7 = f32x4.mul(g7, f32x4.sub(v128.load(p), c));
-    a = f32x4.add(a, f32x4.add(f32x4.add(g4, g5), f32x4.add(g6, g7)));
-    b = f32x4.add(b, f32x4.add(f32x4.add(e4, e5), f32x4.add(e6, e7)));
-    addWide(sumDy + (j << 1), a);
-    addWide(sumDyX + (j << 1), b);
+    const c = v128.load(centre + j), p = x + j, q = dy + j;
+    const g0 = v128.load(q), e0 = f32x4.mul(g0, f32x4.sub(v128.load(p), c));
+    const g1 = v128.load(q + far), e1 = f32x4.mul(g1, f32x4.sub(v128.load(p + far), c));
+    const g2 = v128.load(q + two), e2 = f32x4.mul(g2, f32x4.sub(v128.load(p + two), c));
+    const g3 = v128.load(q + three), e3 = f32x4.mul(g3, f32x4.sub(v128.load(p + three), c));
+    addWide(sumDy + (j << 1), f32x4.add(f32x4.add(g0, g1), f32x4.add(g2, g3)));
+    addWide(sumDyX + (j << 1), f32x4.add(f32x4.add(e0, e1), f32x4.add(e2, e3)));
   }
   for (; j < width << 2; j += 4) {
     const c = load<f32>(centre + j);
     let a: f64 = 0, b: f64 = 0, p = x + j, q = dy + j;
-    for (let r = 0; r < 8; r++, p += stride, q += stride) {
+    for (let r = 0; r < 4; r++, p += far, q += far) {
       const g = load<f32>(q);
       a += <f64>g; b += <f64>(g * (load<f32>(p) - c));
     }
@@ -292,43 +295,35 @@ function addProducts(x: usize, dy: usize, width: usize, centre: usize, sumDy: us
   }
 }
 
-/** dx = (dy - DY_CENTRE) * SCALE + OFFSET - (x - CENTRE) * SLOPE, by rows as tileApply. */
+/** dx = (dy - DY_CENTRE) * SCALE + OFFSET - (x - CENTRE) * SLOPE, by two rows as tileApply. */
 export function tileGrad(
-  x: usize, dy: usize, dx: usize, rows: usize, width: usize, stride: usize, table: usize, step: usize, together: bool,
+  x: usize, dy: usize, dx: usize, rows: usize, width: usize, stride: usize, table: usize, step: usize,
 ): void {
-  if (together) {
-    for (const four = stride << 2; rows >= 4; rows -= 4, x += four, dy += four, dx += four) {
-      gradRows(x, dy, dx, width, stride, table, step, true);
-    }
+  const half = rows >> 1, far = half * stride;
+  for (let i: usize = 0; i < half; i++, x += stride, dy += stride, dx += stride) {
+    gradRows(x, dy, dx, width, far, table, step, true);
   }
-  for (; rows > 0; rows--, x += stride, dy += stride, dx += stride) gradRows(x, dy, dx, width, 0, table, step, false);
+  if (rows & 1) gradRows(x + far, dy + far, dx + far, width, 0, table, step, false);
 }
 
-@inline function gradLanes(
-  x: usize, dy: usize, dx: usize, n: usize, stride: usize, t: usize, four: bool,
-): void {
+@inline function gradLanes(x: usize, dy: usize, dx: usize, n: usize, far: usize, t: usize, pair: bool): void {
   const c = v128.load(t, CENTRE), k = v128.load(t, SCALE), o = v128.load(t, OFFSET);
   const s = v128.load(t, SLOPE), e = v128.load(t, DY_CENTRE);
   const v0 = gradOf(loadLanes(x, n), loadLanes(dy, n), c, k, o, s, e);
-  if (four) {
-    const two = stride << 1, three = two + stride;
-    const v1 = gradOf(loadLanes(x + stride, n), loadLanes(dy + stride, n), c, k, o, s, e);
-    const v2 = gradOf(loadLanes(x + two, n), loadLanes(dy + two, n), c, k, o, s, e);
-    const v3 = gradOf(loadLanes(x + three, n), loadLanes(dy + three, n), c, k, o, s, e);
-    storeLanes(dx + stride, n, v1);
-    storeLanes(dx + two, n, v2);
-    storeLanes(dx + three, n, v3);
+  if (pair) {
+    const v1 = gradOf(loadLanes(x + far, n), loadLanes(dy + far, n), c, k, o, s, e);
+    storeLanes(dx + far, n, v1);
   }
   storeLanes(dx, n, v0);
 }
 
 @inline function gradRows(
-  x: usize, dy: usize, dx: usize, width: usize, stride: usize, table: usize, step: usize, four: bool,
+  x: usize, dy: usize, dx: usize, width: usize, far: usize, table: usize, step: usize, pair: bool,
 ): void {
   for (const end = x + ((width & ~3) << 2); x < end; x += 16, dy += 16, dx += 16, table += step) {
-    gradLanes(x, dy, dx, 4, stride, table, four);
+    gradLanes(x, dy, dx, 4, far, table, pair);
   }
-  if (width & 3) gradLanes(x, dy, dx, width & 3, stride, table, four);
+  if (width & 3) gradLanes(x, dy, dx, width & 3, far, table, pair);
 }
 
 @inline export function gradOf(
