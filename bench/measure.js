@@ -1,7 +1,7 @@
 /** Sample sizes: milliseconds a sample, samples, milliseconds of warming up, and the most one library gets for a cell. */
 export const paces = {
-  full: { sample: 12, rounds: 11, warm: 150, most: 2500 },
-  quick: { sample: 4, rounds: 5, warm: 40, most: 400 },
+  full: { sample: 12, rounds: 11, warm: 250, most: 2500 },
+  quick: { sample: 4, rounds: 5, warm: 60, most: 400 },
 };
 
 const quantile = (sorted, q) => {
