@@ -6,7 +6,7 @@ export const formatShape = (shape: Shape): string => `[${shape.join(", ")}]`;
 
 export function numberOfElements(shape: Shape): number {
   let n = 1;
-  for (const d of shape) n *= d;
+  for (let i = 0; i < shape.length; i++) n *= shape[i]!;
   return n;
 }
 

@@ -148,8 +148,9 @@ export class BlockAllocator {
     const same = this.scan(want, 8);
     if (same !== NONE) return same;
     const rounded = roundToClass(want);
-    const { cls, step } = classOf(rounded);
-    const steps = this.stepMasks[cls]! & (0xff << step);
+    const slot = slotOf(rounded);
+    const cls = slot >> STEP_BITS;
+    const steps = this.stepMasks[cls]! & (0xff << (slot & (STEPS - 1)));
     if (steps !== 0) return this.heads[cls * STEPS + lowestBit(steps)]!;
     const classes = cls >= 31 ? 0 : this.classMask & (-1 << (cls + 1));
     if (classes === 0) return this.scan(want, Number.POSITIVE_INFINITY);
@@ -159,8 +160,7 @@ export class BlockAllocator {
 
   /** Looks through the class that blocks of this size are filed under, whose members may be a little too small. */
   private scan(want: number, limit: number): number {
-    const { cls, step } = classOf(want);
-    let block = this.heads[cls * STEPS + step]!;
+    let block = this.heads[slotOf(want)]!;
     for (let i = 0; block !== NONE && i < limit; i++) {
       if (this.size[block]! >= want) return block;
       block = this.nextFree[block]!;
@@ -169,27 +169,27 @@ export class BlockAllocator {
   }
 
   private linkFree(block: number): void {
-    const { cls, step } = classOf(this.size[block]!);
-    const slot = cls * STEPS + step;
+    const slot = slotOf(this.size[block]!);
+    const cls = slot >> STEP_BITS;
     const head = this.heads[slot]!;
     this.previousFree[block] = NONE;
     this.nextFree[block] = head;
     if (head !== NONE) this.previousFree[head] = block;
     this.heads[slot] = block;
-    this.stepMasks[cls]! |= 1 << step;
+    this.stepMasks[cls]! |= 1 << (slot & (STEPS - 1));
     this.classMask |= 1 << cls;
   }
 
   private unlinkFree(block: number): void {
-    const { cls, step } = classOf(this.size[block]!);
-    const slot = cls * STEPS + step;
+    const slot = slotOf(this.size[block]!);
     const previous = this.previousFree[block]!;
     const next = this.nextFree[block]!;
     if (previous !== NONE) this.nextFree[previous] = next;
     else this.heads[slot] = next;
     if (next !== NONE) this.previousFree[next] = previous;
     if (this.heads[slot] === NONE) {
-      this.stepMasks[cls]! &= ~(1 << step);
+      const cls = slot >> STEP_BITS;
+      this.stepMasks[cls]! &= ~(1 << (slot & (STEPS - 1)));
       if (this.stepMasks[cls] === 0) this.classMask &= ~(1 << cls);
     }
   }
@@ -233,11 +233,11 @@ export class BlockAllocator {
 
 const lowestBit = (mask: number): number => 31 - Math.clz32(mask & -mask);
 
-/** The class a free block of this size is filed under: the largest class that is not larger than it. */
-function classOf(units: number): { cls: number; step: number } {
-  if (units < STEPS) return { cls: 0, step: units };
+/** Where a free block of this size is filed: the largest class, times STEPS, plus step, that is not larger than it. */
+function slotOf(units: number): number {
+  if (units < STEPS) return units;
   const top = 31 - Math.clz32(units);
-  return { cls: top - STEP_BITS + 1, step: (units >> (top - STEP_BITS)) & (STEPS - 1) };
+  return ((top - STEP_BITS + 1) << STEP_BITS) + ((units >> (top - STEP_BITS)) & (STEPS - 1));
 }
 
 /** The smallest class boundary at or above a size: every block filed there or higher is large enough. */
