@@ -40,6 +40,10 @@ const FEW_BLOCK = 256;
 /** Bytes in whole cache lines. */
 const lines = (bytes: number): number => 64 * Math.ceil(bytes / 64);
 
+const fillOnes = (ptr: number, length: number): void => {
+  heap.view({ ptr, length, dtype: "float32" }).fill(1);
+};
+
 const ptr = (slot: Slot | null): number => slot?.ptr ?? 0;
 
 function check(floats: readonly (Slot | null)[], stats: RowStats, view: RowView): void {
@@ -66,16 +70,17 @@ function forward(x: Slot, weight: Slot | null, bias: Slot | null, y: Slot, call:
   check([x, weight, bias, y, add?.residual ?? null, add?.sum ?? null], stats, view);
   const { rows, size, groups, inner } = view;
   const unit = Math.ceil(UNIT / size);
-  const moments = new Storage(8 * scratchPlaces(), "float64");
-  const ones = !weight && bias && inner === 1 ? new Storage(bias.length, "float32") : null;
-  if (ones) ones.view.fill(1);
+  const moments = 64 * scratchPlaces();
+  const ones = !weight && bias && inner === 1 ? bias.length : 0;
+  const scratch = heap.allocate(moments + 4 * ones);
+  const at = heap.address(scratch);
+  if (ones > 0) fillOnes(at + moments, ones);
   launch("row_norm", Math.ceil(rows / unit), rows * size, [
-    ...[x.ptr, ptr(weight ?? ones), ptr(bias), y.ptr, ptr(stats.mean), stats.variance.ptr, moments.ptr],
+    ...[x.ptr, ones > 0 ? at + moments : ptr(weight), ptr(bias), y.ptr, ptr(stats.mean), stats.variance.ptr, at],
     ...[rows, size, groups, inner, eps, unit],
     ...[...activationArgs(activation), ptr(add?.residual ?? null), ptr(add?.sum ?? null)],
   ]);
-  ones?.release();
-  moments.release();
+  heap.free(scratch);
 }
 
 /** An activation in backward, and where the gradient to what went into it comes to lie. */
@@ -137,14 +142,11 @@ function gradients(
   if (out.dx) grad(onlyDx(out), null, from);
 }
 
-/** The arguments for it that end those of a gradient kernel; `scratch` is a cache line for each thread. */
-const throughArgs = (through: Through | null, scratch: Storage | null): number[] => [
+/** The arguments for it that end those of a gradient kernel; at `scratch` lies a cache line for each thread. */
+const throughArgs = (through: Through | null, scratch: number): number[] => [
   ...activationArgs(through),
-  ...[ptr(through?.bias ?? null), ptr(through?.dz ?? null), ptr(scratch)],
+  ...[ptr(through?.bias ?? null), ptr(through?.dz ?? null), scratch],
 ];
-
-const sinks = (through: Through | null): Storage | null =>
-  through ? new Storage(8 * scratchPlaces(), "float64") : null;
 
 /** Weight constant over runs (group and instance norm), or none: each run's sums serve dx, dWeight and dBias. */
 function runGrad(
@@ -159,20 +161,20 @@ function runGrad(
 ): void {
   const channels = size / inner;
   const unit = Math.ceil(UNIT / size);
-  const partial = new Storage(2 * rows * channels, "float64");
-  const scratch = sinks(through);
+  const partial = lines(16 * rows * channels);
+  const scratch = heap.allocate(partial + (through ? 64 * scratchPlaces() : 0));
+  const at = heap.address(scratch);
   launch("row_norm_grad_runs", Math.ceil(rows / unit), rows * size, [
-    ...[x.ptr, dy.ptr, ptr(weight), ptr(stats.mean), stats.variance.ptr, ptr(out.dx), partial.ptr],
-    ...[rows, size, groups, inner, eps, unit, ...throughArgs(through, scratch)],
+    ...[x.ptr, dy.ptr, ptr(weight), ptr(stats.mean), stats.variance.ptr, ptr(out.dx), at],
+    ...[rows, size, groups, inner, eps, unit, ...throughArgs(through, at + partial)],
   ]);
-  scratch?.release();
   if (out.dWeight || out.dBias) {
     const elements = groups * channels;
     launch("row_norm_merge_runs", Math.ceil(elements / MERGE_UNIT), rows * channels, [
-      ...[partial.ptr, ptr(out.dWeight), ptr(out.dBias), rows / groups, elements, MERGE_UNIT],
+      ...[at, ptr(out.dWeight), ptr(out.dBias), rows / groups, elements, MERGE_UNIT],
     ]);
   }
-  partial.release();
+  heap.free(scratch);
 }
 
 /** Weight different for each element of a row (layer norm, root mean square). */
@@ -200,24 +202,23 @@ function elementGrad(
   }
   const blocks = Math.ceil(batch / block);
   const together = tiles > 1 ? TOGETHER : Math.max(8, Math.min(TOGETHER, Math.floor(TOGETHER_BYTES / (8 * size))));
-  const sums = new Storage(TERMS * (tiles > 1 ? rows * tiles : together * scratchPlaces()), "float64");
-  const partial = shares ? new Storage(2 * blocks * elements, "float64") : null;
-  const ones = weight ? null : new Storage(elements, "float32");
-  if (ones) ones.view.fill(1);
-  const scratch = sinks(through);
+  const sums = 8 * TERMS * (tiles > 1 ? rows * tiles : together * scratchPlaces());
+  const partial = shares ? 16 * blocks * elements : 0;
+  const ones = weight ? 0 : 4 * elements;
+  const sinks = lines(sums + partial + ones);
+  const scratch = heap.allocate(sinks + (through ? 64 * scratchPlaces() : 0));
+  const at = heap.address(scratch);
+  if (!weight) fillOnes(at + sums + partial, elements);
   const args = [
-    ...[x.ptr, dy.ptr, ptr(weight ?? ones), ptr(stats.mean), stats.variance.ptr, ptr(out.dx)],
-    ...[sums.ptr, ptr(partial), batch, groups, size, eps, block, columns, together],
-    ...throughArgs(through, scratch),
+    ...[x.ptr, dy.ptr, weight ? weight.ptr : at + sums + partial, ptr(stats.mean), stats.variance.ptr, ptr(out.dx)],
+    ...[at, shares ? at + sums : 0, batch, groups, size, eps, block, columns, together],
+    ...throughArgs(through, at + sinks),
   ];
   const work = 2 * rows * size;
   launch("row_norm_grad_elements", blocks * groups * tiles, work, args);
   if (tiles > 1 && out.dx) launch("row_norm_grad_dx", rows, work, args);
-  if (partial) mergeBlocks(partial.ptr, out, blocks, elements);
-  scratch?.release();
-  ones?.release();
-  partial?.release();
-  sums.release();
+  if (shares) mergeBlocks(at + sums, out, blocks, elements);
+  heap.free(scratch);
 }
 
 /** dx, dWeight and dBias of rows with a weight for each element, two rows at a time. */
@@ -242,7 +243,7 @@ function pairGrad(
   const partial = lines(16 * blocks * elements);
   const scratch = heap.allocate(ones + partial + stride * scratchPlaces());
   const at = heap.address(scratch);
-  if (!weight) heap.view({ ptr: at, length: elements, dtype: "float32" }).fill(1);
+  if (!weight) fillOnes(at, elements);
   launch("row_norm_grad_pairs", blocks * groups, 2 * rows * size, [
     ...[x.ptr, dy.ptr, weight ? weight.ptr : at, ptr(stats.mean), stats.variance.ptr, ptr(out.dx)],
     ...[at + ones, at + ones + partial, stride, batch, groups, size, eps, block, together],

@@ -38,7 +38,11 @@ const TINY: f64 = 1e-30;
 /** Adds a group of `n` values to `m` (Chan). The mean is a weighted sum, so that an infinite mean stays infinite. */
 @inline export function mergeMoments(m: Moments, n: f64, mean: f64, m2: f64): void {
   const count = m.count, total = count + n, delta = mean - m.mean;
-  m.m2 += count > 0 ? m2 + delta * delta * (count * n / total) : m2;
+  if (count == 0) { // two divisions less, which short rows feel
+    m.count = n; m.mean = mean; m.m2 = m2;
+    return;
+  }
+  m.m2 += m2 + delta * delta * (count * n / total);
   m.mean = (count * m.mean + n * mean) / total;
   m.count = total;
 }

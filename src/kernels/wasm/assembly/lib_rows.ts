@@ -23,8 +23,16 @@ import { activate, activateGrad } from "./lib_activation";
   else v128.store(p, v);
 }
 
-@inline export function centre(x: v128, hi: v128, lo: v128, centred: bool): v128 {
-  return centred ? f32x4.sub(f32x4.sub(x, hi), lo) : x;
+/** How a row is centred: not at all; about hi, where lo is too small to be seen in xhat; about hi and lo. */
+const NOT: i32 = 0, NEARLY: i32 = 1, FULLY: i32 = 2;
+
+/** |lo| * scale up to which lo is left out: half a unit in the last place of a value of 1. */
+const SEEN: f32 = 2.98e-8;
+
+@inline function loOf(mean: f64): f32 { return <f32>(mean - <f64><f32>mean); }
+
+@inline function centre(x: v128, hi: v128, lo: v128, how: i32): v128 {
+  return how == FULLY ? f32x4.sub(f32x4.sub(x, hi), lo) : how == NEARLY ? f32x4.sub(x, hi) : x;
 }
 
 // Forward.
@@ -32,11 +40,18 @@ import { activate, activateGrad } from "./lib_activation";
 export function runCentred(
   x: usize, y: usize, n: usize, mean: f64, scale: f32, shift: f32, ahead: usize, sink: usize,
 ): void {
-  applyRun(x, y, n, mean, scale, shift, ahead, sink, true);
+  if (abs(loOf(mean) * scale) > SEEN) runFully(x, y, n, mean, scale, shift, ahead, sink);
+  else applyRun(x, y, n, mean, scale, shift, ahead, sink, NEARLY);
+}
+
+function runFully(
+  x: usize, y: usize, n: usize, mean: f64, scale: f32, shift: f32, ahead: usize, sink: usize,
+): void {
+  applyRun(x, y, n, mean, scale, shift, ahead, sink, FULLY);
 }
 
 export function runPlain(x: usize, y: usize, n: usize, scale: f32, ahead: usize, sink: usize): void {
-  applyRun(x, y, n, 0, scale, 0, ahead, sink, false);
+  applyRun(x, y, n, 0, scale, 0, ahead, sink, NOT);
 }
 
 /**
@@ -44,30 +59,30 @@ export function runPlain(x: usize, y: usize, n: usize, scale: f32, ahead: usize,
  * what was loaded ends at `sink`, so that the loads are not dropped.
  */
 @inline function applyRun(
-  x: usize, y: usize, n: usize, mean: f64, scale: f32, shift: f32, ahead: usize, sink: usize, centred: bool,
+  x: usize, y: usize, n: usize, mean: f64, scale: f32, shift: f32, ahead: usize, sink: usize, how: i32,
 ): void {
   const hi = f32x4.splat(<f32>mean), lo = f32x4.splat(<f32>(mean - <f64><f32>mean));
   const k = f32x4.splat(scale), s = f32x4.splat(shift), end = x + (n << 2);
   let seen = k;
   for (const whole = x + ((n & ~15) << 2); x < whole; x += 64, y += 64) {
     seen = v128.or(seen, v128.load(x + ahead));
-    runStep(x, y, 0, hi, lo, k, s, centred, false);
-    runStep(x, y, 1, hi, lo, k, s, centred, false);
-    runStep(x, y, 2, hi, lo, k, s, centred, false);
-    runStep(x, y, 3, hi, lo, k, s, centred, false);
+    runStep(x, y, 0, hi, lo, k, s, how, false);
+    runStep(x, y, 1, hi, lo, k, s, how, false);
+    runStep(x, y, 2, hi, lo, k, s, how, false);
+    runStep(x, y, 3, hi, lo, k, s, how, false);
   }
   for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16, y += 16) {
-    runStep(x, y, 0, hi, lo, k, s, centred, false);
+    runStep(x, y, 0, hi, lo, k, s, how, false);
   }
-  for (; x < end; x += 4, y += 4) runStep(x, y, 0, hi, lo, k, s, centred, true);
+  for (; x < end; x += 4, y += 4) runStep(x, y, 0, hi, lo, k, s, how, true);
   v128.store(sink, seen);
 }
 
 @inline function runStep(
-  x: usize, y: usize, i: i32, hi: v128, lo: v128, k: v128, s: v128, centred: bool, one: bool,
+  x: usize, y: usize, i: i32, hi: v128, lo: v128, k: v128, s: v128, how: i32, one: bool,
 ): void {
-  const v = f32x4.mul(centre(take(x, i, one), hi, lo, centred), k);
-  put(y, centred ? f32x4.add(v, s) : v, i, one);
+  const v = f32x4.mul(centre(take(x, i, one), hi, lo, how), k);
+  put(y, how != NOT ? f32x4.add(v, s) : v, i, one);
 }
 
 /** y = (x - mean) * rstd * weight + bias; without a mean x * rstd * weight, unless there is a bias: then mean is 0. */
@@ -75,7 +90,9 @@ export function runPlain(x: usize, y: usize, n: usize, scale: f32, ahead: usize,
   x: usize, w: usize, b: usize, y: usize, n: usize, mean: f64, rstd: f32, centred: bool, hasBias: bool, ahead: usize,
   sink: usize,
 ): void {
-  if (hasBias) elementsWithBias(x, w, b, y, n, mean, rstd, ahead, sink);
+  const fully = abs(loOf(mean)) * rstd > SEEN;
+  if (hasBias && fully) elementsWithBiasFully(x, w, b, y, n, mean, rstd, ahead, sink);
+  else if (hasBias) elementsWithBias(x, w, b, y, n, mean, rstd, ahead, sink);
   else if (centred) elementsCentred(x, w, y, n, mean, rstd, ahead, sink);
   else elementsPlain(x, w, y, n, rstd, ahead, sink);
 }
@@ -83,45 +100,51 @@ export function runPlain(x: usize, y: usize, n: usize, scale: f32, ahead: usize,
 function elementsWithBias(
   x: usize, w: usize, b: usize, y: usize, n: usize, mean: f64, rstd: f32, ahead: usize, sink: usize,
 ): void {
-  applyElements(x, w, b, y, n, mean, rstd, ahead, sink, true, true);
+  applyElements(x, w, b, y, n, mean, rstd, ahead, sink, NEARLY, true);
+}
+
+function elementsWithBiasFully(
+  x: usize, w: usize, b: usize, y: usize, n: usize, mean: f64, rstd: f32, ahead: usize, sink: usize,
+): void {
+  applyElements(x, w, b, y, n, mean, rstd, ahead, sink, FULLY, true);
 }
 
 function elementsCentred(
   x: usize, w: usize, y: usize, n: usize, mean: f64, rstd: f32, ahead: usize, sink: usize,
 ): void {
-  applyElements(x, w, w, y, n, mean, rstd, ahead, sink, true, false);
+  applyElements(x, w, w, y, n, mean, rstd, ahead, sink, FULLY, false);
 }
 
 function elementsPlain(x: usize, w: usize, y: usize, n: usize, rstd: f32, ahead: usize, sink: usize): void {
-  applyElements(x, w, w, y, n, 0, rstd, ahead, sink, false, false);
+  applyElements(x, w, w, y, n, 0, rstd, ahead, sink, NOT, false);
 }
 
 /** y = (x - mean) * rstd * weight + bias, weight and bias element by element; `ahead` and `sink` as in applyRun. */
 @inline function applyElements(
   x: usize, w: usize, b: usize, y: usize, n: usize, mean: f64, rstd: f32, ahead: usize, sink: usize,
-  centred: bool, hasBias: bool,
+  how: i32, hasBias: bool,
 ): void {
   const hi = f32x4.splat(<f32>mean), lo = f32x4.splat(<f32>(mean - <f64><f32>mean)), r = f32x4.splat(rstd);
   const end = x + (n << 2);
   let seen = r;
   for (const whole = x + ((n & ~15) << 2); x < whole; x += 64, y += 64, w += 64, b += 64) {
     seen = v128.or(seen, v128.load(x + ahead));
-    elementStep(x, w, b, y, 0, hi, lo, r, centred, hasBias, false);
-    elementStep(x, w, b, y, 1, hi, lo, r, centred, hasBias, false);
-    elementStep(x, w, b, y, 2, hi, lo, r, centred, hasBias, false);
-    elementStep(x, w, b, y, 3, hi, lo, r, centred, hasBias, false);
+    elementStep(x, w, b, y, 0, hi, lo, r, how, hasBias, false);
+    elementStep(x, w, b, y, 1, hi, lo, r, how, hasBias, false);
+    elementStep(x, w, b, y, 2, hi, lo, r, how, hasBias, false);
+    elementStep(x, w, b, y, 3, hi, lo, r, how, hasBias, false);
   }
   for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16, y += 16, w += 16, b += 16) {
-    elementStep(x, w, b, y, 0, hi, lo, r, centred, hasBias, false);
+    elementStep(x, w, b, y, 0, hi, lo, r, how, hasBias, false);
   }
-  for (; x < end; x += 4, y += 4, w += 4, b += 4) elementStep(x, w, b, y, 0, hi, lo, r, centred, hasBias, true);
+  for (; x < end; x += 4, y += 4, w += 4, b += 4) elementStep(x, w, b, y, 0, hi, lo, r, how, hasBias, true);
   v128.store(sink, seen);
 }
 
 @inline function elementStep(
-  x: usize, w: usize, b: usize, y: usize, i: i32, hi: v128, lo: v128, r: v128, centred: bool, hasBias: bool, one: bool,
+  x: usize, w: usize, b: usize, y: usize, i: i32, hi: v128, lo: v128, r: v128, how: i32, hasBias: bool, one: bool,
 ): void {
-  const v = f32x4.mul(f32x4.mul(centre(take(x, i, one), hi, lo, centred), r), take(w, i, one));
+  const v = f32x4.mul(f32x4.mul(centre(take(x, i, one), hi, lo, how), r), take(w, i, one));
   put(y, hasBias ? f32x4.add(v, take(b, i, one)) : v, i, one);
 }
 

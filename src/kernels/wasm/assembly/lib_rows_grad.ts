@@ -1,7 +1,7 @@
 // Backward over one row, or over a run of it with one weight: its sums, dx, and shares of dWeight and dBias.
 //
 // Flags are literals at every call and each combination has a function of its own, as in lib_rows.ts.
-import { centre, put, take } from "./lib_rows";
+import { put, take } from "./lib_rows";
 import { widen } from "./lib_moments";
 
 /** Bytes whose products are summed in float32 before they go to float64. */
@@ -167,6 +167,10 @@ export function addSharesPlain(
     store<f64>(dWeight, load<f64>(dWeight) + <f64>a);
     store<f64>(dBias, load<f64>(dBias) + <f64>b);
   }
+}
+
+@inline function centre(x: v128, hi: v128, lo: v128, centred: bool): v128 {
+  return centred ? f32x4.sub(f32x4.sub(x, hi), lo) : x;
 }
 
 /** Adds four floats to the four doubles at p. */
