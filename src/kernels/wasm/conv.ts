@@ -13,6 +13,11 @@ function onlyFloat32(...slots: (Slot | null)[]): void {
   }
 }
 
+/** Nanoseconds of a product, of a float of partial weight gradients merged, of a weight packed. */
+const TILE_WORK = 0.05;
+const MERGE_WORK = 0.5;
+const PACK_WORK = 1;
+
 export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> = {
   conv(x, weight, bias, y, plan) {
     onlyFloat32(x, weight, bias, y);
@@ -59,13 +64,13 @@ function weightGrad(x: Slot, dy: Slot, dWeight: Slot, plan: ConvPlan): void {
   const pass = weightGradPass(plan);
   const { groups, rows, k, imageParts, partBytes } = pass;
   withScratch(pass, dWeight, (sums, offsets, taps, scratch) => {
-    launch("conv_weight_grad", pass.units, pass.work, [
+    launch("conv_weight_grad", pass.units, pass.work * TILE_WORK, [
       ...[x.ptr, dy.ptr, sums, 0, taps, offsets, scratch, pass.threadBytes],
       ...pass.shared,
     ]);
     const panels = groups * (rows === 1 ? 1 : Math.ceil(rows / 4));
     const merging = [sums, dWeight.ptr, groups, rows, k, imageParts, partBytes];
-    launch("conv_weight_merge", panels, imageParts * dWeight.length, merging);
+    launch("conv_weight_merge", panels, imageParts * dWeight.length * MERGE_WORK, merging);
   });
 }
 
@@ -76,7 +81,7 @@ function weightGrad(x: Slot, dy: Slot, dWeight: Slot, plan: ConvPlan): void {
  */
 function correlate(source: Slot, weight: Slot, bias: Slot | null, target: Slot, pass: Pass): void {
   withScratch(pass, weight, (packed, offsets, taps, scratch) => {
-    launch("conv_tiles", pass.units, pass.work, [
+    launch("conv_tiles", pass.units, pass.work * TILE_WORK, [
       ...[source.ptr, packed, target.ptr, bias?.ptr ?? 0, taps, offsets, scratch, pass.threadBytes],
       ...pass.shared,
     ]);
@@ -95,7 +100,7 @@ function withScratch(
     const offsets = head + pass.headBytes;
     const taps = offsets + pass.offsetBytes;
     heap.words.set(pass.taps, taps / 4);
-    const work = pass.panels * 4 * pass.k;
+    const work = pass.panels * 4 * pass.k * PACK_WORK;
     launch("conv_pack", pass.panels + 1, work, [weight.ptr, head, offsets, taps, ...pass.packing]);
     run(head, offsets, taps, taps + pass.tapBytes);
   } finally {

@@ -5,6 +5,9 @@ import { launch, scratchPlaces } from "../threads/pool.js";
 /** Floats of the padded copy of a unit's rows: 16 KiB stay in the first-level cache. */
 const COPY = 1 << 12;
 
+/** Nanoseconds of a product. */
+const WORK = 0.12;
+
 const aligned = (floats: number): number => Math.ceil(floats / 16) * 64;
 
 /**
@@ -68,7 +71,7 @@ function run(kernel: string, source: Slot, weight: Slot, bias: Slot | null, targ
   const scratch = heap.allocate(scratchPlaces() * threadBytes);
   try {
     const jobs = kernel === "conv_depthwise" ? p.batch * p.inChannels * units : p.inChannels;
-    launch(kernel, jobs, p.batch * p.inChannels * height * width * taps, [
+    launch(kernel, jobs, p.batch * p.inChannels * height * width * taps * WORK, [
       ...[
         source.ptr,
         weight.ptr,

@@ -10,9 +10,14 @@ function poolArgs(x: number, y: number, index: number, plan: PoolPlan): number[]
   return [x, y, index, countIncludePad ? 1 : 0, ...input, ...output, ...kernel, ...stride, ...padding, ...dilation];
 }
 
-/** Rows of outputs, and about how many taps they take. */
+/** Nanoseconds of a tap; of an element that a gradient scatters; of one that an adaptive pool sums or spreads. */
+const TAP_WORK = 0.6;
+const SCATTER_WORK = 0.1;
+const ADAPTIVE_WORK = 0.3;
+
+/** Rows of outputs, and the time they take. */
 function rowsAndWork({ planes, output, kernel }: PoolPlan): [number, number] {
-  return [planes * output[0] * output[1], planes * volume(output) * volume(kernel)];
+  return [planes * output[0] * output[1], planes * volume(output) * volume(kernel) * TAP_WORK];
 }
 
 const adaptiveArgs = (x: number, y: number, { input, output }: AdaptivePlan): number[] => [x, y, ...input, ...output];
@@ -28,7 +33,7 @@ export const pool: Pick<KernelSet, PoolKernels> = {
   maxPoolGrad(dy, index, dx, { planes, input, output }) {
     float32Only("maxPoolGrad", dy, dx);
     const args = [dy.ptr, index.ptr, dx.ptr, volume(input), volume(output)];
-    launch("max_pool_grad", planes, dx.length + 4 * dy.length, args);
+    launch("max_pool_grad", planes, (dx.length + 4 * dy.length) * SCATTER_WORK, args);
   },
 
   avgPool(x, y, plan) {
@@ -43,11 +48,16 @@ export const pool: Pick<KernelSet, PoolKernels> = {
 
   adaptiveAvgPool(x, y, plan) {
     float32Only("adaptiveAvgPool", x, y);
-    launch("adaptive_avg_pool", plan.planes, x.length + y.length, adaptiveArgs(x.ptr, y.ptr, plan));
+    launch("adaptive_avg_pool", plan.planes, (x.length + y.length) * ADAPTIVE_WORK, adaptiveArgs(x.ptr, y.ptr, plan));
   },
 
   adaptiveAvgPoolGrad(dy, dx, plan) {
     float32Only("adaptiveAvgPoolGrad", dy, dx);
-    launch("adaptive_avg_pool_grad", plan.planes, dx.length + dy.length, adaptiveArgs(dx.ptr, dy.ptr, plan));
+    launch(
+      "adaptive_avg_pool_grad",
+      plan.planes,
+      (dx.length + dy.length) * ADAPTIVE_WORK,
+      adaptiveArgs(dx.ptr, dy.ptr, plan),
+    );
   },
 };

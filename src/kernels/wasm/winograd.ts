@@ -17,6 +17,11 @@ const WEIGHT_SOURCE = 1 << 18;
 /** Partial weight gradients, in elements: 4 MiB in all unless one alone is larger. */
 const PARTIAL_SUMS = 1 << 20;
 
+/** Nanoseconds of nine products of a convolution, of a kernel transformed, of a float of partial sums merged. */
+const TAPS_WORK = 0.2;
+const KERNEL_WORK = 6;
+const MERGE_WORK = 0.3;
+
 const aligned = (bytes: number): number => Math.ceil(bytes / 64) * 64;
 
 /** A 3x3 convolution of stride 1 over [batch, channels, height, width], or its input gradient. */
@@ -97,10 +102,10 @@ export function winograd(source: Slot, weight: Slot, bias: Slot | null, target: 
   const block = heap.allocate(packedBytes + scratchPlaces() * threadBytes);
   try {
     const packed = heap.address(block);
-    launch("winograd_kernels", panels, rows * channels * 40, [
+    launch("winograd_kernels", panels, rows * channels * KERNEL_WORK, [
       ...[weight.ptr, packed, rows, channels, f.rowStride, f.channelStride, kBlock, Number(f.flip)],
     ]);
-    launch("winograd_tiles", lineUnits * columnUnits * rowUnits, 4 * lines * columns * rows * channels, [
+    launch("winograd_tiles", lineUnits * columnUnits * rowUnits, 4 * lines * columns * rows * channels * TAPS_WORK, [
       ...[source.ptr, packed, target.ptr, bias?.ptr ?? 0, packed + packedBytes, threadBytes, channels, rows, kBlock],
       ...[...f.source, ...f.target, ...f.origin],
       ...[
@@ -146,13 +151,19 @@ export function winogradWeights(x: Slot, dy: Slot, dWeight: Slot, f: Filter): vo
   const block = heap.allocate(sumBytes + scratchPlaces() * threadBytes);
   try {
     const sums = heap.address(block);
-    launch("winograd_weight_grad", parts * rowUnits * channelUnits, 4 * lines * columns * rows * channels, [
+    launch("winograd_weight_grad", parts * rowUnits * channelUnits, 4 * lines * columns * rows * channels * TAPS_WORK, [
       ...[x.ptr, sums, dy.ptr, 0, sums + sumBytes, threadBytes, channels, rows, 0],
       ...[...f.source, ...f.target, ...f.origin],
       ...[imageLines, lines, unitLines, columns, unitColumns, columnUnits, unitRows, rowUnits, 0, length, copyAligned],
       ...[unitChannels, channelUnits, parts],
     ]);
-    launch("winograd_weight_merge", Math.ceil(rows / 4), parts * size, [sums, dWeight.ptr, rows, channels, parts]);
+    launch("winograd_weight_merge", Math.ceil(rows / 4), parts * size * MERGE_WORK, [
+      sums,
+      dWeight.ptr,
+      rows,
+      channels,
+      parts,
+    ]);
   } finally {
     heap.free(block);
   }
