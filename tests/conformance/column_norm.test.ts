@@ -29,6 +29,7 @@ const views: ColumnView[] = [
   view(1, 5, 39, 11_003), // units of several channels
   view(2, 3, 24, 15_001, 2), // units of several groups
   view(1, 32, 64, 49),
+  view(1, 5, 700, 49), // evaluation by runs: constants of a row outgrow the cache
   view(1, 9, 33, 130), // whole channels
   view(1, 40, 3, 1000), // few channels: blocks of rows
   view(1, 2, 2, 40_003), // few rows too: blocks of runs

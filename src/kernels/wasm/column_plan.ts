@@ -4,6 +4,9 @@ import type { ColumnView } from "../../norm/views.js";
 const LONG_RUN = 256;
 /** Without sums runs pay earlier: a run needs three constants, a row of columns three for each. */
 const LONG_RUN_APPLY = 128;
+/** Where a row is so wide that its constants outgrow half a second-level cache, earlier still. */
+const WIDE_ROW = 1 << 15;
+const WIDE_RUN_APPLY = 32;
 /** With few rows a column's sums are soon done, and what each column of a tile costs weighs more than a run's start. */
 const RUN_PER_ROW = 24;
 /** Elements of x that one unit works on where a channel or a batch entry is cut into blocks. */
@@ -58,7 +61,10 @@ export interface ColumnPlan {
 export const planOf = (view: ColumnView): ColumnPlan => plan(view, LONG_RUN);
 
 /** For a pass with given statistics. */
-export const planApply = (view: ColumnView): ColumnPlan => ({ ...plan(view, LONG_RUN_APPLY), fused: false });
+export const planApply = (view: ColumnView): ColumnPlan => {
+  const wide = view.channels * view.inner > WIDE_ROW;
+  return { ...plan(view, wide ? WIDE_RUN_APPLY : LONG_RUN_APPLY), fused: false };
+};
 
 const plan = (view: ColumnView, long: number): ColumnPlan =>
   view.inner >= Math.min(long, RUN_PER_ROW * view.outer) ? planRuns(view) : planTiles(view);

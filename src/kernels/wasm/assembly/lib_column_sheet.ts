@@ -81,7 +81,12 @@ export const DY_CENTRE: usize = 64;
 @inline export function spread(
   base: usize, tableStep: usize, channel: usize, span: usize, step: usize, width: usize, value: f32,
 ): void {
+  const four = f32x4.splat(value);
   for (let from = channel * span; from < width; from += step) {
-    for (let column = from; column < from + span; column++) store<f32>(base + placeOf(column, tableStep), value);
+    const end = from + span;
+    let column = from;
+    for (; column < end && (column & 3) != 0; column++) store<f32>(base + placeOf(column, tableStep), value);
+    for (; column + 4 <= end; column += 4) v128.store(base + placeOf(column, tableStep), four);
+    for (; column < end; column++) store<f32>(base + placeOf(column, tableStep), value);
   }
 }
