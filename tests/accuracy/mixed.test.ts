@@ -83,13 +83,24 @@ const BOUND = 5e-7;
  */
 const SHARES = 4e-6;
 
+/**
+ * SPADE's parameters lie behind a 3x3 convolution and its input gradient, float32 sums by Winograd's algorithm, which adds
+ * and subtracts neighbouring products: some 3e-7 each.
+ */
+const CONVOLVED = 1e-6;
+
+const boundOf = (name: string, i: number): number => {
+  if (name === "SPADE") return CONVOLVED;
+  return name === "SwitchableNorm" && i === 4 ? SHARES : BOUND;
+};
+
 describe("float32 against float64 on the same float32 input, far from 0", () => {
   for (const kind of kinds) {
     test.each([1, 1e4])(`${kind.name}, mean / std = %s`, (ratio) => {
       const [got, want] = [run(kind, "float32", ratio), run(kind, "float64", ratio)];
       const errors = got.map((t, i) => relativeError(t.dataSync(), want[i]!.dataSync()));
       for (const [i, e] of errors.entries()) {
-        expect(e, `result ${i}`).toBeLessThanOrEqual(kind.name === "SwitchableNorm" && i === 4 ? SHARES : BOUND);
+        expect(e, `result ${i}`).toBeLessThanOrEqual(boundOf(kind.name, i));
       }
     });
   }
