@@ -20,15 +20,19 @@ export function summary(samples) {
   return { ms, best: sorted[0], spread, samples: sorted.length, disturbed: spread > DISTURBED };
 }
 
-/** Threads of the library before go on spinning for a few milliseconds, and would take the next one's cores. */
-const quiet = () => new Promise((done) => setTimeout(done, 5));
+/**
+ * Milliseconds between turns. Threads of the library before go on spinning for a while and would take the next one's
+ * cores: OpenMP's for a few milliseconds, OpenBLAS's for some twenty.
+ */
+const pauses = { norm: 5, copy: 5, matmul: 40, conv: 40, step: 40 };
+const pause = (kind) => new Promise((done) => setTimeout(done, pauses[kind]));
 
 /**
  * Times one mode of a prepared case in turns, A B C A B C ..., so that what disturbs the machine disturbs all. A sample
  * is the mean of as many calls as fill it. A slow library takes part in fewer rounds. Returns a summary, or { error },
  * by name.
  */
-export async function timeInTurns(participants, mode, { sample, rounds, warm, most }) {
+export async function timeInTurns(participants, { kind }, mode, { sample, rounds, warm, most }) {
   const entries = [];
   const found = {};
   for (const participant of participants) {
@@ -45,7 +49,7 @@ export async function timeInTurns(participants, mode, { sample, rounds, warm, mo
   for (let round = 0; round < rounds; round++) {
     for (const { participant, calls, turns, samples } of round % 2 ? [...entries].reverse() : entries) {
       if (samples.length >= turns) continue;
-      await quiet();
+      await pause(kind);
       samples.push((await participant.ask("time", { mode, calls })).ms);
     }
   }

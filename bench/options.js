@@ -13,7 +13,7 @@ Times Evenkeel beside torch (CPU), TensorFlow.js and jax-js in one run, after ch
   --threads <n>      one thread count; without it 1 and all cores
   --peers <names>    of ${peerNames.join(", ")}; "none" for none;
                      all unless given, with --quick ${quickPeers.join(" and ")}
-  --quick            fewer and shorter samples, under two minutes in all; figures are rougher
+  --quick            fewer and shorter samples, small and large norms only: under two minutes in all; figures are rougher
   --out <folder>     where results.json, results.md, chart.svg and report.html go (default: runs/bench)
   --list             print the names of the cells
   --help
@@ -45,7 +45,8 @@ export function readOptions(args, cells) {
     help: values.help ? help : null,
     threads: readThreads(values.threads),
     peers: readPeers(values.peers) ?? (values.quick ? quickPeers : peerNames),
-    cells: choose(values.only ?? [], cells),
+    // What lies between the small and the large size is left to the full run, unless it is asked for.
+    cells: choose(values.only ?? [], cells).filter((c) => !values.quick || values.only || c.subject.size !== "cache"),
   };
 }
 

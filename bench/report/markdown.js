@@ -26,7 +26,7 @@ function times({ threads, rows, versions }) {
 export function markdown(results) {
   const notes = [...new Set(results.runs.flatMap((run) => run.notes))].map((note) => `- ${note}`);
   const summary = summaries(results).map((s) => [
-    `${s.kind}, ${threadsOf(s.threads)}`,
+    `${s.kind}${s.own === "evenkeel" ? "" : " with BLAS"}, ${threadsOf(s.threads)}`,
     s.peer,
     `${s.atLeastOne} of ${s.cells}`,
     `${s.geometricMean.toFixed(2)}x`,

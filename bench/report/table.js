@@ -29,25 +29,35 @@ export function printRow(row, peers) {
   console.log(row.name.padEnd(nameWidth) + values.map((v) => v.padStart(width)).join(""));
 }
 
-/** By thread count and kind, against each peer: cells, how many at 1.0x or above, geometric mean, and the worst. */
+/** Milliseconds of a library in a row; undefined where it took no part. */
+const timeOf = (row, name) => (name === "evenkeel" ? row.ours.ms : row.peers[name]?.ms);
+
+/**
+ * By thread count and kind, against each peer: cells, how many at 1.0x or above, geometric mean, and the worst. The same
+ * for Evenkeel with BLAS where it took part.
+ */
 export function summaries({ runs }) {
   return runs.flatMap(({ threads, rows }) => {
     const kinds = [...new Set(rows.map((row) => row.kind))];
-    const peers = [...new Set(rows.flatMap((row) => Object.keys(row.peers)))];
-    return kinds.flatMap((kind) =>
-      peers.flatMap((peer) => {
-        const compared = rows.filter((row) => row.kind === kind && row.peers[peer]?.ratio > 0);
-        if (compared.length === 0) return [];
-        const ratios = compared.map((row) => row.peers[peer].ratio);
-        const worst = compared[ratios.indexOf(Math.min(...ratios))];
-        return [
-          {
-            ...{ threads, kind, peer, cells: ratios.length, atLeastOne: ratios.filter((r) => r >= 1).length },
-            ...{ geometricMean: geometricMean(ratios), worst: Math.min(...ratios), worstCell: worst.name },
-          },
-        ];
-      }),
+    const peers = [...new Set(rows.flatMap((row) => Object.keys(row.peers)))].filter(
+      (name) => !name.startsWith("evenkeel"),
     );
+    const found = [];
+    for (const kind of kinds) {
+      for (const own of ["evenkeel", "evenkeel+blas"]) {
+        for (const peer of peers) {
+          const compared = rows.filter((row) => row.kind === kind && timeOf(row, own) && timeOf(row, peer));
+          if (compared.length === 0) continue;
+          const ratios = compared.map((row) => timeOf(row, peer) / timeOf(row, own));
+          const worst = Math.min(...ratios);
+          found.push({
+            ...{ threads, kind, own, peer, cells: ratios.length, atLeastOne: ratios.filter((r) => r >= 1).length },
+            ...{ geometricMean: geometricMean(ratios), worst, worstCell: compared[ratios.indexOf(worst)].name },
+          });
+        }
+      }
+    }
+    return found;
   });
 }
 
@@ -55,7 +65,7 @@ export function printSummary(results) {
   console.log("");
   for (const s of summaries(results)) {
     console.log(
-      `${s.threads} thread${s.threads === 1 ? " " : "s"} ${s.kind.padEnd(7)} against ${s.peer.padEnd(13)} ` +
+      `${s.threads} thread${s.threads === 1 ? " " : "s"} ${s.kind.padEnd(7)}${s.own.padEnd(13)} against ${s.peer.padEnd(10)}` +
         `${s.atLeastOne} of ${s.cells} cells at 1.0x or above, geometric mean ${s.geometricMean.toFixed(2)}x, ` +
         `worst ${s.worst.toFixed(2)}x (${s.worstCell})`,
     );
