@@ -20,19 +20,18 @@ export function summary(samples) {
   return { ms, best: sorted[0], spread, samples: sorted.length, disturbed: spread > DISTURBED };
 }
 
-/**
- * Milliseconds between turns. Threads of the library before go on spinning for a while and would take the next one's
- * cores: OpenMP's for a few milliseconds, OpenBLAS's for some twenty.
- */
-const pauses = { norm: 5, copy: 5, matmul: 40, conv: 40, step: 40 };
-const pause = (kind) => new Promise((done) => setTimeout(done, pauses[kind]));
+/** Milliseconds of calls before a sample: the system moves threads that wake to a core of their own only after some. */
+const LEAD = 10;
+
+/** Threads of the library before go on spinning for a few milliseconds, and would take the next one's cores. */
+const pause = () => new Promise((done) => setTimeout(done, 5));
 
 /**
  * Times one mode of a prepared case in turns, A B C A B C ..., so that what disturbs the machine disturbs all. A sample
  * is the mean of as many calls as fill it. A slow library takes part in fewer rounds. Returns a summary, or { error },
  * by name.
  */
-export async function timeInTurns(participants, { kind }, mode, { sample, rounds, warm, most }) {
+export async function timeInTurns(participants, mode, { sample, rounds, warm, most }) {
   const entries = [];
   const found = {};
   for (const participant of participants) {
@@ -41,16 +40,22 @@ export async function timeInTurns(participants, { kind }, mode, { sample, rounds
       const calls = Math.max(1, Math.round(sample / ms));
       const turns = Math.min(rounds, Math.floor(most / (calls * ms)));
       // One call of a library this slow uses up its time, and stands for it.
-      entries.push({ participant, calls, turns, samples: turns < 1 ? [ms] : [] });
+      entries.push({
+        participant,
+        calls,
+        lead: ms < LEAD ? Math.ceil(LEAD / ms) : 0,
+        turns,
+        samples: turns < 1 ? [ms] : [],
+      });
     } catch (error) {
       found[participant.name] = { error: error.message };
     }
   }
   for (let round = 0; round < rounds; round++) {
-    for (const { participant, calls, turns, samples } of round % 2 ? [...entries].reverse() : entries) {
+    for (const { participant, calls, lead, turns, samples } of round % 2 ? [...entries].reverse() : entries) {
       if (samples.length >= turns) continue;
-      await pause(kind);
-      samples.push((await participant.ask("time", { mode, calls })).ms);
+      await pause();
+      samples.push((await participant.ask("time", { mode, calls, lead })).ms);
     }
   }
   for (const { participant, samples } of entries) found[participant.name] = summary(samples);

@@ -14,7 +14,7 @@ export async function rooflines(participants, chosen) {
   for (const bytes of operands) {
     const subject = { kind: "copy", length: bytes / 4 };
     for (const p of copiers) await p.ask("prepare", { subject, inputs: {}, check: false });
-    const timings = await timeInTurns(copiers, subject, "forward", paces.full);
+    const timings = await timeInTurns(copiers, "forward", paces.full);
     for (const p of copiers) await p.ask("release");
     const rates = copiers.map((p) => (2 * bytes) / (timings[p.name].best / 1e3));
     found[bytes] = { rate: Math.max(...rates), by: copiers[rates.indexOf(Math.max(...rates))].name };

@@ -82,10 +82,10 @@ export async function runCase(subject, modes, participants, reference, pace, fol
   }
   const timings = {};
   for (const mode of modes) {
-    timings[mode] = await timeInTurns(ready, subject, mode, pace);
+    timings[mode] = await timeInTurns(ready, mode, pace);
     const joined = ready.filter((p) => apart.get(p.name).includes(mode) && timings[mode][p.name].ms);
     if (joined.length === 0) continue;
-    const forward = timings.forward ?? (await timeInTurns(joined, subject, "forward", pace));
+    const forward = timings.forward ?? (await timeInTurns(joined, "forward", pace));
     for (const { name } of joined) {
       if (forward[name]?.ms) timings[mode][name].ms = Math.max(0, timings[mode][name].ms - forward[name].ms);
     }

@@ -28,6 +28,12 @@ export const peerNames = libraries.slice(1).map(({ name }) => name);
 /** Debian's torch belongs to the system's Python, which need not be the first one in PATH. */
 const python = () => process.env.BENCH_PYTHON ?? "/usr/bin/python3";
 
+/**
+ * OpenBLAS's threads spin for 2^26 cycles after a product, and slowed those whose turn it was down to one core; after 2^22
+ * they sleep, and products on end take the same time.
+ */
+const THREAD_TIMEOUT = "22";
+
 /** OpenBLAS before 0.3.26 takes newer AVX-512 processors for Haswell, at half the speed; torch gets it as it should be. */
 function blasCore() {
   if (process.env.OPENBLAS_CORETYPE) return {};
@@ -40,7 +46,10 @@ function blasCore() {
 
 /** Starts those of `wanted` that can run on `threads` threads. */
 export async function startParticipants(wanted, threads) {
-  const env = { ...blasCore(), OMP_NUM_THREADS: String(threads), OPENBLAS_NUM_THREADS: String(threads) };
+  const env = {
+    ...{ OPENBLAS_THREAD_TIMEOUT: THREAD_TIMEOUT, ...blasCore() },
+    ...{ OMP_NUM_THREADS: String(threads), OPENBLAS_NUM_THREADS: String(threads) },
+  };
   const chosen = libraries.filter(
     (l) => (l.name === "evenkeel" || wanted.includes(l.name)) && (l.threads ?? threads) === threads,
   );

@@ -69,7 +69,10 @@ export async function serve(open) {
       return { results, includesForward: prepared.includesForward ?? [], given };
     },
     calibrate: async ({ mode, warm }) => ({ ms: await calibrate(prepared.run[mode], warm) }),
-    time: async ({ mode, calls }) => ({ ms: (await timeCalls(prepared.run[mode], calls)) / calls }),
+    async time({ mode, calls, lead }) {
+      await timeCalls(prepared.run[mode], lead);
+      return { ms: (await timeCalls(prepared.run[mode], calls)) / calls };
+    },
     async release() {
       prepared?.release();
       prepared = null;

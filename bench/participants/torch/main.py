@@ -80,6 +80,7 @@ def answer(request):
     if action == "calibrate":
         return {"ms": calibrate(prepared.run[request["mode"]], request["warm"])}
     if action == "time":
+        time_calls(prepared.run[request["mode"]], request["lead"])
         return {"ms": time_calls(prepared.run[request["mode"]], request["calls"]) / request["calls"]}
     prepared = None
     return {}
