@@ -49,6 +49,8 @@ export async function startParticipants(wanted, threads) {
   const env = {
     ...{ OPENBLAS_THREAD_TIMEOUT: THREAD_TIMEOUT, ...blasCore() },
     ...{ OMP_NUM_THREADS: String(threads), OPENBLAS_NUM_THREADS: String(threads) },
+    // Unbound, torch's second thread at times woke on the first one's core and its times rose tenfold.
+    OMP_PROC_BIND: "true",
   };
   const chosen = libraries.filter(
     (l) => (l.name === "evenkeel" || wanted.includes(l.name)) && (l.threads ?? threads) === threads,
