@@ -25,7 +25,7 @@ async function runThreads(threads, chosen, options, folder, reference) {
       `\n== ${threads} thread${threads === 1 ? "" : "s"}: ${here.map((p) => `${p.name} ${p.version}`).join(", ")}`,
     );
     for (const line of absent) console.log(line);
-    const copies = await rooflines(here, chosen);
+    const copies = await rooflines(here, chosen, options.pace);
     printHead(here.slice(1).map((p) => p.name));
     const rows = [];
     const notes = [...absent];

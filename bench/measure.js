@@ -1,7 +1,10 @@
-/** Sample sizes: milliseconds a sample, samples, milliseconds of warming up, and the most one library gets for a cell. */
+/**
+ * Milliseconds a sample, samples, milliseconds of warming up, milliseconds of calls before each sample (the system moves
+ * threads that wake to cores of their own only after some), and the most milliseconds that one library gets for a cell.
+ */
 export const paces = {
-  full: { sample: 12, rounds: 11, warm: 250, most: 2500 },
-  quick: { sample: 4, rounds: 5, warm: 60, most: 400 },
+  full: { sample: 12, rounds: 11, warm: 250, lead: 10, most: 2500 },
+  quick: { sample: 4, rounds: 4, warm: 40, lead: 3, most: 300 },
 };
 
 const quantile = (sorted, q) => {
@@ -20,9 +23,6 @@ export function summary(samples) {
   return { ms, best: sorted[0], spread, samples: sorted.length, disturbed: spread > DISTURBED };
 }
 
-/** Milliseconds of calls before a sample: the system moves threads that wake to a core of their own only after some. */
-const LEAD = 10;
-
 /** Threads of the library before go on spinning for a few milliseconds, and would take the next one's cores. */
 const pause = () => new Promise((done) => setTimeout(done, 5));
 
@@ -31,7 +31,7 @@ const pause = () => new Promise((done) => setTimeout(done, 5));
  * is the mean of as many calls as fill it. A slow library takes part in fewer rounds. Returns a summary, or { error },
  * by name.
  */
-export async function timeInTurns(participants, mode, { sample, rounds, warm, most }) {
+export async function timeInTurns(participants, mode, { sample, rounds, warm, lead, most }) {
   const entries = [];
   const found = {};
   for (const participant of participants) {
@@ -43,7 +43,7 @@ export async function timeInTurns(participants, mode, { sample, rounds, warm, mo
       entries.push({
         participant,
         calls,
-        lead: ms < LEAD ? Math.ceil(LEAD / ms) : 0,
+        lead: ms < lead ? Math.ceil(lead / ms) : 0,
         turns,
         samples: turns < 1 ? [ms] : [],
       });
@@ -52,10 +52,10 @@ export async function timeInTurns(participants, mode, { sample, rounds, warm, mo
     }
   }
   for (let round = 0; round < rounds; round++) {
-    for (const { participant, calls, lead, turns, samples } of round % 2 ? [...entries].reverse() : entries) {
+    for (const { participant, calls, lead: before, turns, samples } of round % 2 ? [...entries].reverse() : entries) {
       if (samples.length >= turns) continue;
       await pause();
-      samples.push((await participant.ask("time", { mode, calls, lead })).ms);
+      samples.push((await participant.ask("time", { mode, calls, lead: before })).ms);
     }
   }
   for (const { participant, samples } of entries) found[participant.name] = summary(samples);

@@ -1,7 +1,7 @@
 import { mainPeer } from "./rows.js";
 
 const line = 16;
-const left = 190;
+const left = 230;
 const plot = 520;
 const gap = 56;
 const top = 70;

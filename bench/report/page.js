@@ -33,7 +33,7 @@ function timeTable({ threads, rows, versions }) {
 function summaryTable(results) {
   const lines = summaries(results).map((s) => {
     const values = [
-      `${s.kind}, ${s.threads} thread${s.threads === 1 ? "" : "s"}`,
+      `${s.kind}${s.own === "evenkeel" ? "" : " with BLAS"}, ${s.threads} thread${s.threads === 1 ? "" : "s"}`,
       s.peer,
       `${s.atLeastOne} of ${s.cells}`,
     ];
