@@ -225,6 +225,32 @@ Object.assign(shapes, {
     inChannels: 6,
     outChannels: 9,
   },
+  "1x1, images that share a block of positions": {
+    input: flat(7, 7),
+    kernel: flat(1, 1),
+    inChannels: 37,
+    outChannels: 70,
+    batch: 23,
+  },
+  "1x1, groups": { input: flat(5, 5), kernel: flat(1, 1), groups: 3, inChannels: 33, outChannels: 27, batch: 4 },
+  "1x1, groups, batch for threads": {
+    ...{ input: flat(14, 14), kernel: flat(1, 1), groups: 2, inChannels: 40, outChannels: 24, batch: 9 },
+  },
+  "1x1, single values": { input: flat(1, 1), kernel: flat(1, 1), inChannels: 36, outChannels: 25, batch: 41 },
+  "1x1, more rows than a unit": {
+    input: flat(9, 9),
+    kernel: flat(1, 1),
+    inChannels: 18,
+    outChannels: 302,
+  },
+  "1x1, weights of several spans": {
+    input: flat(2, 1),
+    kernel: flat(1, 1),
+    inChannels: 1030,
+    outChannels: 1045,
+    batch: 1,
+  },
+  "1x1, 3-d": { input: [3, 4, 5], kernel: [1, 1, 1], inChannels: 9, outChannels: 14 },
   "no images": { input: flat(4, 4), kernel: flat(3, 3), batch: 0 },
 } satisfies Record<string, Shape>);
 

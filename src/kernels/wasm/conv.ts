@@ -5,6 +5,7 @@ import { launch, scratchPlaces } from "../threads/pool.js";
 import { forwardPass, inputGradPasses, type Pass, weightGradPass } from "./conv_passes.js";
 import { depthwise, depthwiseInputGrad, depthwiseWeightGrad, isDepthwise } from "./depthwise.js";
 import { elementwise } from "./elementwise.js";
+import { pointwise, pointwiseForward, pointwiseInputGrad, pointwiseWeightGrad, pointwiseWeights } from "./pointwise.js";
 import { winograd, winogradForward, winogradInputGrad, winogradWeightGrad, winogradWeights } from "./winograd.js";
 
 function onlyFloat32(...slots: (Slot | null)[]): void {
@@ -23,8 +24,10 @@ export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> 
     onlyFloat32(x, weight, bias, y);
     if (y.length === 0) return;
     const filter = winogradForward(plan);
+    const point = pointwise(plan);
     if (isDepthwise(plan)) depthwise(x, weight, bias, y, plan);
     else if (filter) winograd(x, weight, bias, y, filter);
+    else if (point) pointwiseForward(x, weight, bias, y, point);
     else correlate(x, weight, bias, y, forwardPass(plan));
   },
 
@@ -36,8 +39,10 @@ export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> 
       return;
     }
     const filter = winogradInputGrad(plan);
+    const point = pointwise(plan);
     if (isDepthwise(plan)) depthwiseInputGrad(dy, weight, dx, plan);
     else if (filter) winograd(dy, weight, null, dx, filter);
+    else if (point) pointwiseInputGrad(dy, weight, dx, point);
     else {
       const { passes, gaps } = inputGradPasses(plan);
       if (gaps) elementwise.fill(dx, 0);
@@ -53,9 +58,11 @@ export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> 
       return;
     }
     const filter = winogradWeightGrad(plan);
+    const point = pointwiseWeights(plan);
     // Its rows are at least a quad long, and each channel is one thread's.
     if (isDepthwise(plan) && plan.output[2] >= 4 && plan.groups >= 4) depthwiseWeightGrad(x, dy, dWeight, plan);
     else if (filter) winogradWeights(x, dy, dWeight, filter);
+    else if (point) pointwiseWeightGrad(x, dy, dWeight, point);
     else weightGrad(x, dy, dWeight, plan);
   },
 };

@@ -23,12 +23,23 @@ const PACK_WORK = 0.25;
 
 const SCRATCH = (K_BLOCK * STRIP + 32) * 4;
 
-interface Operand {
+export interface Operand {
   readonly ptr: number;
   /** Bytes from one matrix of the batch to the next, and between neighbours along the kept and the summed axis. */
   readonly batch: number;
   readonly lane: number;
   readonly depth: number;
+}
+
+/** y[i] = A[i mod matrices] B[i], with a bias of `n` columns or, `byRows`, of the m rows of each matrix of A. */
+export interface Product {
+  readonly batch: number;
+  readonly matrices: number;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly bias: Slot | null;
+  readonly byRows: boolean;
 }
 
 export const matmul: Pick<KernelSet, "matmul"> = {
@@ -42,7 +53,10 @@ export const matmul: Pick<KernelSet, "matmul"> = {
     const right = operand(b, p.bBatchStride, p.n, p.k, !p.transposeB);
     if (p.n === 1 && p.m > 1) direct(right, left, y, { ...p, m: 1, n: p.m }, 0);
     else if (p.m === 1 || p.m * p.n * p.k <= TINY) direct(left, right, y, p, 4);
-    else tiled(left, right, y, p);
+    else {
+      const { batch, m, n, k, bias } = p;
+      tiled(left, right, y, { batch, matrices: left.batch === 0 ? 1 : batch, m, n, k, bias, byRows: false });
+    }
   },
 };
 
@@ -69,28 +83,49 @@ function direct(a: Operand, b: Operand, y: Slot, p: MatmulPlan, biasStep: number
   ]);
 }
 
-function tiled(a: Operand, b: Operand, y: Slot, p: MatmulPlan): void {
+/** Whether `tiled` takes several matrices of A again and again: it then packs them all at once. */
+export const packsAtOnce = (matrices: number, m: number, k: number): boolean =>
+  matrices === 1 || matrices * Math.ceil(m / 4) * 4 * k <= PACKED;
+
+export function tiled(a: Operand, b: Operand, y: Slot, p: Product): void {
   const kSpan = Math.min(p.k, K_SPAN);
   const mSpan = Math.min(p.m, Math.max(STRIP, Math.floor(PACKED / kSpan / STRIP) * STRIP));
-  const padded = Math.ceil(mSpan / 4) * 4;
-  const matrix = padded * kSpan;
-  const batchSpan = a.batch === 0 ? p.batch : Math.min(p.batch, Math.max(1, Math.floor(PACKED / matrix)));
-  const packedFloats = matrix * (a.batch === 0 ? 1 : batchSpan);
+  const matrix = Math.ceil(mSpan / 4) * 4 * kSpan;
+  const own = p.matrices === p.batch;
+  const batchSpan = own ? Math.min(p.batch, Math.max(1, Math.floor(PACKED / matrix))) : p.batch;
+  const packedFloats = matrix * (own ? batchSpan : p.matrices);
   const block = heap.allocate(packedFloats * 4 + scratchPlaces() * SCRATCH);
   try {
     const packed = heap.address(block);
     for (let batch = 0; batch < p.batch; batch += batchSpan) {
+      const members = Math.min(batchSpan, p.batch - batch);
       for (let row = 0; row < p.m; row += mSpan) {
         for (let from = 0; from < p.k; from += kSpan) {
-          const part = {
-            batch: Math.min(batchSpan, p.batch - batch),
-            m: Math.min(mSpan, p.m - row),
-            k: Math.min(kSpan, p.k - from),
-          };
-          const aPart = { ...a, ptr: a.ptr + batch * a.batch + row * a.lane + from * a.depth };
-          const bPart = { ...b, ptr: b.ptr + batch * b.batch + from * b.depth };
-          const yPtr = y.ptr + (batch * p.m + row) * p.n * 4;
-          tiles(aPart, bPart, yPtr, { ...p, ...part }, p.m * p.n * 4, from > 0, packed, packed + packedFloats * 4);
+          // Written out: copying an object into another takes as long as a small product.
+          tiles(
+            {
+              ptr: a.ptr + batch * a.batch + row * a.lane + from * a.depth,
+              batch: a.batch,
+              lane: a.lane,
+              depth: a.depth,
+            },
+            { ptr: b.ptr + batch * b.batch + from * b.depth, batch: b.batch, lane: b.lane, depth: b.depth },
+            y.ptr + (batch * p.m + row) * p.n * 4,
+            {
+              batch: members,
+              matrices: own ? members : p.matrices,
+              m: Math.min(mSpan, p.m - row),
+              n: p.n,
+              k: Math.min(kSpan, p.k - from),
+              bias: p.bias,
+              byRows: p.byRows,
+            },
+            p.bias ? p.bias.ptr + (p.byRows ? row * 4 : 0) : 0,
+            p.m,
+            from > 0,
+            packed,
+            packed + packedFloats * 4,
+          );
         }
       }
     }
@@ -103,14 +138,14 @@ function tiles(
   a: Operand,
   b: Operand,
   y: number,
-  p: MatmulPlan,
-  yBatch: number,
+  p: Product,
+  bias: number,
+  allRows: number,
   add: boolean,
   packed: number,
   scratch: number,
 ): void {
-  const { batch, m, n, k } = p;
-  const matrices = a.batch === 0 ? 1 : batch;
+  const { batch, matrices, m, n, k } = p;
   const groups = Math.ceil(m / 16);
   launch("matmul_pack", matrices * groups, matrices * m * k * PACK_WORK, [
     ...[a.ptr, packed, m, k, K_BLOCK, a.lane, a.depth, a.batch, groups],
@@ -119,9 +154,10 @@ function tiles(
   const wanted = Math.min(Math.ceil(UNITS / (batch * strips)), Math.ceil(m / MIN_ROWS));
   const rowBlock = Math.ceil(Math.ceil(m / wanted) / 4) * 4;
   const rowBlocks = Math.ceil(m / rowBlock);
-  const packedBatch = a.batch === 0 ? 0 : Math.ceil(m / 4) * 4 * k * 4;
+  const packedBatch = Math.ceil(m / 4) * 4 * k * 4;
   launch("matmul_tiles", batch * rowBlocks * strips, batch * m * n * k * TILE_WORK, [
-    ...[packed, b.ptr, y, p.bias?.ptr ?? 0, m, n, k, K_BLOCK, packedBatch, b.batch, yBatch],
-    ...[b.lane, b.depth, rowBlock, rowBlocks, strips, Number(add), scratch, SCRATCH],
+    ...[packed, b.ptr, y, bias, m, n, k, K_BLOCK, packedBatch, b.batch, allRows * n * 4],
+    ...[matrices, Number(p.byRows), allRows * 4, b.lane, b.depth],
+    ...[rowBlock, rowBlocks, strips, Number(add), scratch, SCRATCH],
   ]);
 }

@@ -11,6 +11,7 @@ export * from "./pool";
 export * from "./matmul";
 export * from "./conv";
 export * from "./conv_weight";
+export * from "./pointwise";
 export * from "./winograd";
 export * from "./blas";
 export * from "./depthwise";

@@ -3,12 +3,15 @@
 
 @inline export function madd(acc: v128, a: v128, b: v128): v128 { return f32x4.add(acc, f32x4.mul(a, b)); }
 
+/** What joins a tile's sums: what earlier blocks left in y, or a bias, null or of its columns or of its rows. */
+export const COLUMN_BIAS: i32 = 0, ADD: i32 = 1, ROW_BIAS: i32 = 2;
+
 /**
- * y[4, 8] (rows yRow bytes apart), or y += it, from packed panels a[kc, 4] and b[kc, 8]; `bias` is 8 columns or null;
+ * y[4, 8] (rows yRow bytes apart), or y += it, from packed panels a[kc, 4] and b[kc, 8]; `bias` is null or as `join` says;
  * kc > 0. 8 sums, 2 vectors of b and 1 of a take 11 of the 15 vector registers that V8 hands out on x64; 6x8, 4x16 and 3x16
  * tiles spill and run at half the speed. The loop tests at its end: tested at its head it is a fifth slower.
  */
-export function gemmTile(a: usize, b: usize, kc: i32, y: usize, yRow: usize, add: i32, bias: usize): void {
+export function gemmTile(a: usize, b: usize, kc: i32, y: usize, yRow: usize, join: i32, bias: usize): void {
   let s00 = f32x4.splat(0), s01 = s00, s10 = s00, s11 = s00, s20 = s00, s21 = s00, s30 = s00, s31 = s00;
   const end = a + (<usize>kc << 4);
   do {
@@ -24,11 +27,20 @@ export function gemmTile(a: usize, b: usize, kc: i32, y: usize, yRow: usize, add
     a += 16; b += 32;
   } while (a < end);
   const y1 = y + yRow, y2 = y1 + yRow, y3 = y2 + yRow;
-  if (add) {
+  if (join == ADD) {
     s00 = f32x4.add(s00, v128.load(y)); s01 = f32x4.add(s01, v128.load(y, 16));
     s10 = f32x4.add(s10, v128.load(y1)); s11 = f32x4.add(s11, v128.load(y1, 16));
     s20 = f32x4.add(s20, v128.load(y2)); s21 = f32x4.add(s21, v128.load(y2, 16));
     s30 = f32x4.add(s30, v128.load(y3)); s31 = f32x4.add(s31, v128.load(y3, 16));
+  } else if (bias && join == ROW_BIAS) {
+    let v = v128.load32_splat(bias);
+    s00 = f32x4.add(s00, v); s01 = f32x4.add(s01, v);
+    v = v128.load32_splat(bias, 4);
+    s10 = f32x4.add(s10, v); s11 = f32x4.add(s11, v);
+    v = v128.load32_splat(bias, 8);
+    s20 = f32x4.add(s20, v); s21 = f32x4.add(s21, v);
+    v = v128.load32_splat(bias, 12);
+    s30 = f32x4.add(s30, v); s31 = f32x4.add(s31, v);
   } else if (bias) {
     const t0 = v128.load(bias), t1 = v128.load(bias, 16);
     s00 = f32x4.add(s00, t0); s01 = f32x4.add(s01, t1);
@@ -106,14 +118,37 @@ export function gemmHalfTile(a: usize, b: usize, kc: i32, y: usize): void {
   v128.store(y, s0); v128.store(y, s1, 32); v128.store(y, s2, 64); v128.store(y, s3, 96);
 }
 
-/** Moves the valid part of a scratch tile (rows of 8) to y: adds to what earlier blocks left there, or starts it. */
-export function moveTile(tile: usize, y: usize, yRow: usize, rows: i32, columns: i32, add: i32, bias: usize): void {
-  for (let i = 0; i < rows; i++, tile += 32, y += yRow) {
-    for (let j: usize = 0; j < <usize>columns << 2; j += 4) {
+/** Moves the valid part of a scratch tile (rows of 8) to y, which it joins as in gemmTile. */
+function moveTile(tile: usize, y: usize, yRow: usize, rows: i32, columns: i32, join: i32, bias: usize): void {
+  const across: usize = join == ROW_BIAS ? 0 : 4, down: usize = join == ROW_BIAS ? 4 : 0;
+  for (let i = 0; i < rows; i++, tile += 32, y += yRow, bias += bias ? down : 0) {
+    for (let j: usize = 0, k = bias; j < <usize>columns << 2; j += 4, k += bias ? across : 0) {
       let sum = load<f32>(tile + j);
-      if (add) sum += load<f32>(y + j);
-      else if (bias) sum += load<f32>(bias + j);
+      if (join == ADD) sum += load<f32>(y + j);
+      else if (bias) sum += load<f32>(k);
       store<f32>(y + j, sum);
+    }
+  }
+}
+
+/**
+ * y[rows, columns] from packed panels of 4 rows of A, [kc, 4] each, and a packed strip of B: up to 16 columns, two panels
+ * of 8. `tile` is scratch memory of 32 floats for tiles that are not whole.
+ */
+export function stripTiles(
+  a: usize, strip: usize, kc: i32, y: usize, yRow: usize, rows: i32, columns: i32, join: i32, bias: usize, tile: usize,
+): void {
+  const down: usize = bias && join == ROW_BIAS ? 16 : 0, across: usize = bias && join == COLUMN_BIAS ? 32 : 0;
+  for (let i = 0; i < rows; i += 4, a += <usize>kc << 4, y += yRow << 2, bias += down) {
+    for (let j = 0, b = strip, to = y, shift = bias; j < columns; j += 8, b += <usize>kc << 5, to += 32, shift += across) {
+      const height = min(4, rows - i), width = min(8, columns - j);
+      if (height == 4 && width == 8) {
+        gemmTile(a, b, kc, to, yRow, join, shift);
+        continue;
+      }
+      if (width > 4) gemmTile(a, b, kc, tile, 32, COLUMN_BIAS, 0);
+      else gemmHalfTile(a, b, kc, tile);
+      moveTile(tile, to, yRow, height, width, join, shift);
     }
   }
 }
@@ -153,5 +188,24 @@ export function packQuad(src: usize, lane: usize, depth: usize, valid: i32, kc: 
     store<f32>(dst, load<f32>(src + lane), 4);
     store<f32>(dst, load<f32>(src + lane2), 8);
     store<f32>(dst, load<f32>(src + lane3), 12);
+  }
+}
+
+/** 16 columns of B: two panels of 8, `panel` bytes apart. */
+export function packStrip(b: usize, lane: usize, depth: usize, columns: i32, kc: i32, dst: usize, panel: usize): void {
+  if (columns == 16 && lane == 4) {
+    // Whole cache lines at once: with rows a power of two apart, a second visit would find the line evicted.
+    for (let p = 0; p < kc; p++, b += depth, dst += 32) {
+      const v2 = v128.load(b, 32), v3 = v128.load(b, 48);
+      v128.store(dst, v128.load(b));
+      v128.store(dst, v128.load(b, 16), 16);
+      v128.store(dst + panel, v2);
+      v128.store(dst + panel, v3, 16);
+    }
+    return;
+  }
+  for (let j = 0; j < columns; j += 4) {
+    const quad = dst + (j >= 8 ? panel : 0) + (<usize>(j & 4) << 2);
+    packQuad(b + <usize>j * lane, lane, depth, min(4, columns - j), kc, quad, 32);
   }
 }

@@ -1,4 +1,4 @@
-import { gemmHalfTile, gemmTile, moveTile, packQuad } from "./lib_gemm";
+import { ADD, COLUMN_BIAS, packQuad, packStrip, ROW_BIAS, stripTiles } from "./lib_gemm";
 
 @unmanaged class PackRows {
   a: f64; packed: f64; m: f64; k: f64; kBlock: f64; row: f64; depth: f64; batchBytes: f64; groups: f64;
@@ -30,27 +30,9 @@ export function matmul_pack(args: usize, lo: i32, hi: i32, worker: i32): void {
 
 @unmanaged class Tiles {
   packed: f64; b: f64; y: f64; bias: f64; m: f64; n: f64; k: f64; kBlock: f64; packedBatch: f64; bBatch: f64; yBatch: f64;
+  /** Matrix i of the batch takes matrix i mod `matrices` of A; biasBatch: bytes from the bias of one to the next, if by rows. */
+  matrices: f64; byRows: f64; biasBatch: f64;
   lane: f64; depth: f64; rowBlock: f64; rowBlocks: f64; strips: f64; add: f64; scratch: f64; scratchStride: f64;
-}
-
-/** 16 columns of B, from step `from` on: two panels of 8, one after the other. */
-function packStrip(b: usize, lane: usize, depth: usize, columns: i32, kc: i32, dst: usize): void {
-  const panel = <usize>kc << 5;
-  if (columns == 16 && lane == 4) {
-    // Whole cache lines at once: with rows a power of two apart, a second visit would find the line evicted.
-    for (let p = 0; p < kc; p++, b += depth, dst += 32) {
-      const v2 = v128.load(b, 32), v3 = v128.load(b, 48);
-      v128.store(dst, v128.load(b));
-      v128.store(dst, v128.load(b, 16), 16);
-      v128.store(dst + panel, v2);
-      v128.store(dst + panel, v3, 16);
-    }
-    return;
-  }
-  for (let j = 0; j < columns; j += 4) {
-    const quad = dst + (j >= 8 ? panel : 0) + (<usize>(j & 4) << 2);
-    packQuad(b + <usize>j * lane, lane, depth, min(4, columns - j), kc, quad, 32);
-  }
 }
 
 /**
@@ -65,37 +47,23 @@ export function matmul_tiles(args: usize, lo: i32, hi: i32, worker: i32): void {
   const lane = <usize>s.lane, depth = <usize>s.depth, yRow = <usize>n << 2;
   const padded = <usize>(m + 3) & ~3;
   const strip = <usize>s.scratch + <usize>worker * <usize>s.scratchStride;
-  const tile = strip + (<usize>kBlock << 6);
+  const tile = strip + (<usize>kBlock << 6), matrices = <usize>s.matrices, byRows = s.byRows != 0;
   for (let u = lo; u < hi; u++) {
     const column = (u % strips) << 4, columns = min(16, n - column);
     const v = u / strips;
     const row = v % rowBlocks * rowBlock, lastRow = min(row + rowBlock, m);
     const batch = <usize>(v / rowBlocks);
-    const packed = <usize>s.packed + batch * <usize>s.packedBatch;
+    const matrix = batch % matrices;
+    const packed = <usize>s.packed + matrix * <usize>s.packedBatch;
     const b = <usize>s.b + batch * <usize>s.bBatch + <usize>column * lane;
     const y = <usize>s.y + batch * <usize>s.yBatch + (<usize>column << 2);
-    const bias: usize = s.bias == 0 ? 0 : <usize>s.bias + (<usize>column << 2);
+    const bias: usize = s.bias == 0 ? 0
+      : <usize>s.bias + (byRows ? matrix * <usize>s.biasBatch + (<usize>row << 2) : <usize>column << 2);
     for (let from = 0; from < k; from += kBlock) {
-      const kc = min(kBlock, k - from), add = <i32>(from > 0 || s.add != 0);
-      packStrip(b + <usize>from * depth, lane, depth, columns, kc, strip);
-      const block = packed + ((<usize>from * padded) << 2);
-      for (let i = row; i < lastRow; i += 4) {
-        const a = block + ((<usize>i * <usize>kc) << 2);
-        const rows = min(4, m - i);
-        for (let j = 0; j < columns; j += 8) {
-          const width = min(8, columns - j);
-          const panel = strip + (j ? <usize>kc << 5 : 0);
-          const to = y + <usize>i * yRow + (<usize>j << 2);
-          const shift: usize = bias ? bias + (<usize>j << 2) : 0;
-          if (rows == 4 && width == 8) {
-            gemmTile(a, panel, kc, to, yRow, add, shift);
-            continue;
-          }
-          if (width > 4) gemmTile(a, panel, kc, tile, 32, 0, 0);
-          else gemmHalfTile(a, panel, kc, tile);
-          moveTile(tile, to, yRow, rows, width, add, shift);
-        }
-      }
+      const kc = min(kBlock, k - from), join = from > 0 || s.add != 0 ? ADD : byRows ? ROW_BIAS : COLUMN_BIAS;
+      packStrip(b + <usize>from * depth, lane, depth, columns, kc, strip, <usize>kc << 5);
+      const a = packed + ((<usize>from * padded + <usize>row * <usize>kc) << 2);
+      stripTiles(a, strip, kc, y + <usize>row * yRow, yRow, lastRow - row, columns, join, bias, tile);
     }
   }
 }
