@@ -12,11 +12,16 @@ import { activate, activateGrad } from "./lib_activation";
  */
 @inline export function take(p: usize, i: i32, one: bool): v128 {
   return one ? v128.load32_zero(p)
+    : i == 7 ? v128.load(p, 112) : i == 6 ? v128.load(p, 96) : i == 5 ? v128.load(p, 80) : i == 4 ? v128.load(p, 64)
     : i == 3 ? v128.load(p, 48) : i == 2 ? v128.load(p, 32) : i == 1 ? v128.load(p, 16) : v128.load(p);
 }
 
 @inline export function put(p: usize, v: v128, i: i32, one: bool): void {
   if (one) v128.store_lane<f32>(p, v, 0);
+  else if (i == 7) v128.store(p, v, 112);
+  else if (i == 6) v128.store(p, v, 96);
+  else if (i == 5) v128.store(p, v, 80);
+  else if (i == 4) v128.store(p, v, 64);
   else if (i == 3) v128.store(p, v, 48);
   else if (i == 2) v128.store(p, v, 32);
   else if (i == 1) v128.store(p, v, 16);
@@ -24,14 +29,14 @@ import { activate, activateGrad } from "./lib_activation";
 }
 
 /** How a row is centred: not at all; about hi, where lo is too small to be seen in xhat; about hi and lo. */
-const NOT: i32 = 0, NEARLY: i32 = 1, FULLY: i32 = 2;
+export const NOT: i32 = 0, NEARLY: i32 = 1, FULLY: i32 = 2;
 
 /** |lo| * scale up to which lo is left out: half a unit in the last place of a value of 1. */
-const SEEN: f32 = 2.98e-8;
+export const SEEN: f32 = 2.98e-8;
 
 @inline function loOf(mean: f64): f32 { return <f32>(mean - <f64><f32>mean); }
 
-@inline function centre(x: v128, hi: v128, lo: v128, how: i32): v128 {
+@inline export function centre(x: v128, hi: v128, lo: v128, how: i32): v128 {
   return how == FULLY ? f32x4.sub(f32x4.sub(x, hi), lo) : how == NEARLY ? f32x4.sub(x, hi) : x;
 }
 

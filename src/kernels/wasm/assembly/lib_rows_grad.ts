@@ -1,7 +1,7 @@
 // Backward over one row, or over a run of it with one weight: its sums, dx, and shares of dWeight and dBias.
 //
 // Flags are literals at every call and each combination has a function of its own, as in lib_rows.ts.
-import { put, take } from "./lib_rows";
+import { centre, FULLY, NEARLY, NOT, put, take } from "./lib_rows";
 import { widen } from "./lib_moments";
 
 /** Bytes whose products are summed in float32 before they go to float64. */
@@ -64,104 +64,126 @@ export function elementSumsPlain(x: usize, dy: usize, w: usize, n: usize, out: u
   return centred ? f32x4.sub(take(x, i, one), hi) : take(x, i, one);
 }
 
-/** dx = dy * scale - ((x - hi) * rstd * k + s) over a run. */
+/** dx = dy * scale - ((x - hi) * k + s) over a run. */
 export function runDx(
-  x: usize, dy: usize, dx: usize, n: usize, hi: f32, rstd: f32, scale: f32, k: f32, s: f32,
+  x: usize, dy: usize, dx: usize, n: usize, hi: f32, scale: f32, k: f32, s: f32,
 ): void {
-  const h = f32x4.splat(hi), r = f32x4.splat(rstd), p = f32x4.splat(scale), q = f32x4.splat(k), t = f32x4.splat(s);
-  const end = x + (n << 2);
-  for (const whole = x + ((n & ~15) << 2); x < whole; x += 64, dy += 64, dx += 64) {
-    runDxStep(x, dy, dx, 0, h, r, p, q, t, false);
-    runDxStep(x, dy, dx, 1, h, r, p, q, t, false);
-    runDxStep(x, dy, dx, 2, h, r, p, q, t, false);
-    runDxStep(x, dy, dx, 3, h, r, p, q, t, false);
+  const h = f32x4.splat(hi), p = f32x4.splat(scale), q = f32x4.splat(k), t = f32x4.splat(s);
+  const end = x + (n << 2), toDy = dy - x, toDx = dx - x;
+  for (const whole = x + ((n & ~31) << 2); x < whole; x += 128) {
+    dy = x + toDy; dx = x + toDx;
+    runDxStep(x, dy, dx, 0, h, p, q, t, false);
+    runDxStep(x, dy, dx, 1, h, p, q, t, false);
+    runDxStep(x, dy, dx, 2, h, p, q, t, false);
+    runDxStep(x, dy, dx, 3, h, p, q, t, false);
+    runDxStep(x, dy, dx, 4, h, p, q, t, false);
+    runDxStep(x, dy, dx, 5, h, p, q, t, false);
+    runDxStep(x, dy, dx, 6, h, p, q, t, false);
+    runDxStep(x, dy, dx, 7, h, p, q, t, false);
   }
-  for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16, dy += 16, dx += 16) {
-    runDxStep(x, dy, dx, 0, h, r, p, q, t, false);
+  for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16) {
+    runDxStep(x, x + toDy, x + toDx, 0, h, p, q, t, false);
   }
-  for (; x < end; x += 4, dy += 4, dx += 4) runDxStep(x, dy, dx, 0, h, r, p, q, t, true);
+  for (; x < end; x += 4) runDxStep(x, x + toDy, x + toDx, 0, h, p, q, t, true);
 }
 
 @inline function runDxStep(
-  x: usize, dy: usize, dx: usize, i: i32, hi: v128, r: v128, p: v128, q: v128, s: v128, one: bool,
+  x: usize, dy: usize, dx: usize, i: i32, hi: v128, p: v128, q: v128, s: v128, one: bool,
 ): void {
-  const t = f32x4.add(f32x4.mul(f32x4.mul(f32x4.sub(take(x, i, one), hi), r), q), s);
+  const t = f32x4.add(f32x4.mul(f32x4.sub(take(x, i, one), hi), q), s);
   put(dx, f32x4.sub(f32x4.mul(take(dy, i, one), p), t), i, one);
 }
 
-/** dx = dy * rstd * w - ((x - hi) * rstd * k + s), w element by element. */
+/** dx = dy * rstd * w - ((x - hi) * k + s), w element by element. */
 export function elementDxRow(
   x: usize, dy: usize, w: usize, dx: usize, n: usize, hi: f32, rstd: f32, k: f32, s: f32,
 ): void {
   const h = f32x4.splat(hi), r = f32x4.splat(rstd), q = f32x4.splat(k), t = f32x4.splat(s), end = x + (n << 2);
-  for (const whole = x + ((n & ~15) << 2); x < whole; x += 64, dy += 64, w += 64, dx += 64) {
+  const toDy = dy - x, toW = w - x, toDx = dx - x;
+  for (const whole = x + ((n & ~31) << 2); x < whole; x += 128) {
+    dy = x + toDy; dx = x + toDx; w = x + toW;
     elementDxStep(x, dy, w, dx, 0, h, r, q, t, false);
     elementDxStep(x, dy, w, dx, 1, h, r, q, t, false);
     elementDxStep(x, dy, w, dx, 2, h, r, q, t, false);
     elementDxStep(x, dy, w, dx, 3, h, r, q, t, false);
+    elementDxStep(x, dy, w, dx, 4, h, r, q, t, false);
+    elementDxStep(x, dy, w, dx, 5, h, r, q, t, false);
+    elementDxStep(x, dy, w, dx, 6, h, r, q, t, false);
+    elementDxStep(x, dy, w, dx, 7, h, r, q, t, false);
   }
-  for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16, dy += 16, w += 16, dx += 16) {
-    elementDxStep(x, dy, w, dx, 0, h, r, q, t, false);
+  for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16) {
+    elementDxStep(x, x + toDy, x + toW, x + toDx, 0, h, r, q, t, false);
   }
-  for (; x < end; x += 4, dy += 4, w += 4, dx += 4) elementDxStep(x, dy, w, dx, 0, h, r, q, t, true);
+  for (; x < end; x += 4) elementDxStep(x, x + toDy, x + toW, x + toDx, 0, h, r, q, t, true);
 }
 
 @inline function elementDxStep(
   x: usize, dy: usize, w: usize, dx: usize, i: i32, hi: v128, r: v128, k: v128, s: v128, one: bool,
 ): void {
-  const t = f32x4.add(f32x4.mul(f32x4.mul(f32x4.sub(take(x, i, one), hi), r), k), s);
+  const t = f32x4.add(f32x4.mul(f32x4.sub(take(x, i, one), hi), k), s);
   put(dx, f32x4.sub(f32x4.mul(f32x4.mul(take(dy, i, one), r), take(w, i, one)), t), i, one);
 }
 
 export function addShares(
   x: usize, dy: usize, next: usize, count: usize, terms: usize, stride: usize, dWeight: usize, dBias: usize, n: usize,
 ): void {
-  sharesOfRows(x, dy, next, count, terms, stride, dWeight, dBias, n, true);
+  sharesOfRows(x, dy, next, count, terms, stride, dWeight, dBias, n, NEARLY);
+}
+
+export function addSharesFine(
+  x: usize, dy: usize, next: usize, count: usize, terms: usize, stride: usize, dWeight: usize, dBias: usize, n: usize,
+): void {
+  sharesOfRows(x, dy, next, count, terms, stride, dWeight, dBias, n, FULLY);
 }
 
 export function addSharesPlain(
   x: usize, dy: usize, next: usize, count: usize, terms: usize, stride: usize, dWeight: usize, dBias: usize, n: usize,
 ): void {
-  sharesOfRows(x, dy, next, count, terms, stride, dWeight, dBias, n, false);
+  sharesOfRows(x, dy, next, count, terms, stride, dWeight, dBias, n, NOT);
 }
 
 /** Adds dy * xhat and dy of `count` rows, summed in float32, to the doubles of dWeight and dBias. */
 @inline function sharesOfRows(
   x: usize, dy: usize, next: usize, count: usize, terms: usize, stride: usize, dWeight: usize, dBias: usize, n: usize,
-  centred: bool,
+  how: i32,
 ): void {
-  const stop = terms + count * stride, zero = f32x4.splat(0), end = x + (n << 2);
-  for (const whole = x + ((n & ~15) << 2); x < whole; x += 64, dy += 64, dWeight += 128, dBias += 128) {
-    let a0 = zero, a1 = zero, a2 = zero, a3 = zero, b0 = zero, b1 = zero, b2 = zero, b3 = zero, p = x, q = dy;
-    for (let t = terms; t < stop; t += stride, p += next, q += next) {
-      const hi = v128.load32_splat(t), lo = v128.load32_splat(t, 4), r = v128.load32_splat(t, 8);
-      const g0 = v128.load(q), g1 = v128.load(q, 16), g2 = v128.load(q, 32), g3 = v128.load(q, 48);
-      a0 = f32x4.add(a0, f32x4.mul(g0, f32x4.mul(centre(v128.load(p), hi, lo, centred), r)));
-      b0 = f32x4.add(b0, g0);
-      a1 = f32x4.add(a1, f32x4.mul(g1, f32x4.mul(centre(v128.load(p, 16), hi, lo, centred), r)));
-      b1 = f32x4.add(b1, g1);
-      a2 = f32x4.add(a2, f32x4.mul(g2, f32x4.mul(centre(v128.load(p, 32), hi, lo, centred), r)));
-      b2 = f32x4.add(b2, g2);
-      a3 = f32x4.add(a3, f32x4.mul(g3, f32x4.mul(centre(v128.load(p, 48), hi, lo, centred), r)));
-      b3 = f32x4.add(b3, g3);
+  const stop = terms + count * stride, zero = f32x4.splat(0), end = x + (n << 2), toDy = dy - x;
+  for (const whole = x + ((n & ~15) << 2); x < whole; x += 64, dWeight += 128, dBias += 128) {
+    let a0 = zero, a1 = zero, a2 = zero, a3 = zero, b0 = zero, b1 = zero, b2 = zero, b3 = zero, p = x;
+    for (let t = terms; t < stop; t += stride, p += next) {
+      const q = p + toDy;
+      const hi = v128.load32_splat(t), lo = how == FULLY ? v128.load32_splat(t, 4) : zero, r = v128.load32_splat(t, 8);
+      let g = v128.load(q);
+      a0 = f32x4.add(a0, share(g, v128.load(p), hi, lo, r, how));
+      b0 = f32x4.add(b0, g);
+      g = v128.load(q, 16);
+      a1 = f32x4.add(a1, share(g, v128.load(p, 16), hi, lo, r, how));
+      b1 = f32x4.add(b1, g);
+      if (p == 0) break; // never: keeps the loads of the second half from being moved up, which would spill a sum
+      g = v128.load(q, 32);
+      a2 = f32x4.add(a2, share(g, v128.load(p, 32), hi, lo, r, how));
+      b2 = f32x4.add(b2, g);
+      g = v128.load(q, 48);
+      a3 = f32x4.add(a3, share(g, v128.load(p, 48), hi, lo, r, how));
+      b3 = f32x4.add(b3, g);
     }
     settle(dWeight, a0); settle(dWeight + 32, a1); settle(dWeight + 64, a2); settle(dWeight + 96, a3);
     settle(dBias, b0); settle(dBias + 32, b1); settle(dBias + 64, b2); settle(dBias + 96, b3);
   }
-  for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16, dy += 16, dWeight += 32, dBias += 32) {
-    let a = zero, b = zero, p = x, q = dy;
-    for (let t = terms; t < stop; t += stride, p += next, q += next) {
-      const hi = v128.load32_splat(t), lo = v128.load32_splat(t, 4), r = v128.load32_splat(t, 8), g = v128.load(q);
-      a = f32x4.add(a, f32x4.mul(g, f32x4.mul(centre(v128.load(p), hi, lo, centred), r)));
+  for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16, dWeight += 32, dBias += 32) {
+    let a = zero, b = zero, p = x;
+    for (let t = terms; t < stop; t += stride, p += next) {
+      const hi = v128.load32_splat(t), lo = v128.load32_splat(t, 4), r = v128.load32_splat(t, 8), g = v128.load(p + toDy);
+      a = f32x4.add(a, share(g, v128.load(p), hi, lo, r, how));
       b = f32x4.add(b, g);
     }
     settle(dWeight, a); settle(dBias, b);
   }
-  for (; x < end; x += 4, dy += 4, dWeight += 8, dBias += 8) {
-    let a: f32 = 0, b: f32 = 0, p = x, q = dy;
-    for (let t = terms; t < stop; t += stride, p += next, q += next) {
-      const v = load<f32>(p), g = load<f32>(q);
-      a += g * ((centred ? v - load<f32>(t) - load<f32>(t, 4) : v) * load<f32>(t, 8));
+  for (; x < end; x += 4, dWeight += 8, dBias += 8) {
+    let a: f32 = 0, b: f32 = 0, p = x;
+    for (let t = terms; t < stop; t += stride, p += next) {
+      const v = load<f32>(p), g = load<f32>(p + toDy);
+      a += g * ((how != NOT ? v - load<f32>(t) - load<f32>(t, 4) : v) * load<f32>(t, 8));
       b += g;
     }
     store<f64>(dWeight, load<f64>(dWeight) + <f64>a);
@@ -169,8 +191,8 @@ export function addSharesPlain(
   }
 }
 
-@inline function centre(x: v128, hi: v128, lo: v128, centred: bool): v128 {
-  return centred ? f32x4.sub(f32x4.sub(x, hi), lo) : x;
+@inline function share(g: v128, x: v128, hi: v128, lo: v128, r: v128, how: i32): v128 {
+  return f32x4.mul(g, f32x4.mul(centre(x, hi, lo, how), r));
 }
 
 /** Adds four floats to the four doubles at p. */

@@ -1,6 +1,6 @@
 // Backward of row normalization where weight differs from element to element (layer norm, root mean square).
-import { elementsDz } from "./lib_rows";
-import { addShares, addSharesPlain, elementDxRow, elementSums, elementSumsPlain } from "./lib_rows_grad";
+import { elementsDz, SEEN } from "./lib_rows";
+import { addShares, addSharesFine, addSharesPlain, elementDxRow, elementSums, elementSumsPlain } from "./lib_rows_grad";
 
 @unmanaged class ElementGrad {
   x: f64; dy: f64; weight: f64; mean: f64; variance: f64; dx: f64; sums: f64; partial: f64;
@@ -49,11 +49,13 @@ export function row_norm_grad_elements(args: usize, lo: i32, hi: i32, worker: i3
       const count = min(together, end - e), stride = tiles == 1 ? TERMS : groups * tiles * TERMS;
       const terms = <usize>a.sums + TERMS * (tiles == 1 ? <usize>worker * together : (e * groups + group) * tiles + tile);
       const x0 = x, dy0 = dy, dx0 = dx;
+      let fine = false;
       for (let i: usize = 0; i < count; i++, x += next, dy += next, dx += next) {
         const row = (e + i) * groups + group, t = changetype<RowTerms>(terms + i * stride);
         const mean = means ? load<f64>(means + (row << 3)) : 0, h = <f32>mean, rest = mean - <f64>h;
         const rstd = 1 / sqrt<f64>(load<f64>(variances + (row << 3)) + eps);
         t.hi = h; t.lo = <f32>rest; t.rstd = <f32>rstd;
+        if (abs(t.lo) * t.rstd > SEEN) fine = true;
         if (op) elementsDz(x, w, bias, dy + toDy, dy, n, mean, <f32>rstd, means != 0, a.bias != 0, op - 1, alpha, sink);
         if (means) elementSums(x, dy, w, n, h, changetype<usize>(t) + offsetof<RowTerms>("sum"));
         else elementSumsPlain(x, dy, w, n, changetype<usize>(t) + offsetof<RowTerms>("sum"));
@@ -65,7 +67,8 @@ export function row_norm_grad_elements(args: usize, lo: i32, hi: i32, worker: i3
           const span = min(SPAN, n - c), o = c << 2, d = c << 3;
           for (let i: usize = 0; i < count; i += SHORT_BLOCK) {
             const p = i * next + o, rows = min(SHORT_BLOCK, count - i), t = terms + i * stride;
-            if (means) addShares(x0 + p, dy0 + p, next, rows, t, stride, dWeight + d, dBias + d, span);
+            if (fine) addSharesFine(x0 + p, dy0 + p, next, rows, t, stride, dWeight + d, dBias + d, span);
+            else if (means) addShares(x0 + p, dy0 + p, next, rows, t, stride, dWeight + d, dBias + d, span);
             else addSharesPlain(x0 + p, dy0 + p, next, rows, t, stride, dWeight + d, dBias + d, span);
           }
         }
@@ -107,7 +110,7 @@ export function row_norm_grad_dx(args: usize, lo: i32, hi: i32, worker: i32): vo
   x: usize, dy: usize, w: usize, dx: usize, n: usize, hi: f32, rest: f64, rstd: f64, sum: f64, sumX: f64, scale: f64,
 ): void {
   const k = (sumX - rest * sum) * rstd * rstd * scale;
-  elementDxRow(x, dy, w, dx, n, hi, <f32>rstd, <f32>k, <f32>(rstd * (sum * scale - rest * k)));
+  elementDxRow(x, dy, w, dx, n, hi, <f32>rstd, <f32>(rstd * k), <f32>(rstd * (sum * scale - rest * k)));
 }
 
 @unmanaged class ElementMerge { partial: f64; dWeight: f64; dBias: f64; blocks: f64; affine: f64; unit: f64; }

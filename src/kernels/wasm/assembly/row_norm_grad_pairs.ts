@@ -1,6 +1,6 @@
 // Backward of row normalization with dx, dWeight and dBias at once, two rows at a time: each weight is that of one element.
 import { elementsDz } from "./lib_rows";
-import { addShares, elementDxRow, elementSums } from "./lib_rows_grad";
+import { addSharesFine, elementDxRow, elementSums } from "./lib_rows_grad";
 import {
   gradientOfPair, PAIR_TERMS, pairDx, pairDxFine, pairSums, PairTerms, settleShares, statisticsOfPair,
 } from "./lib_row_pairs";
@@ -92,6 +92,6 @@ function lastRow(
   store<f32>(place, hi);
   store<f32>(place, <f32>rest, 4);
   store<f32>(place, <f32>r, 8);
-  addShares(x, dy, 0, 1, place, 16, dWeight, dBias, n);
-  elementDxRow(x, dy, w, dx, n, hi, <f32>r, <f32>k, <f32>(r * (sum * scale - rest * k)));
+  addSharesFine(x, dy, 0, 1, place, 16, dWeight, dBias, n);
+  elementDxRow(x, dy, w, dx, n, hi, <f32>r, <f32>(k * r), <f32>(r * (sum * scale - rest * k)));
 }

@@ -44,7 +44,7 @@ export function row_norm_grad_runs(args: usize, lo: i32, hi: i32, worker: i32): 
       const k = rstd * sumGX * scale, s = means ? <f32>(rstd * (sumG * scale - rest * k)) : 0;
       w = from;
       for (const stop = x + bytes; x < stop; x += step, dy += step, dx += step, w += 4) {
-        runDx(x, dy, dx, inner, h, <f32>rstd, weight ? <f32>(rstd * <f64>load<f32>(w)) : <f32>rstd, <f32>k, s);
+        runDx(x, dy, dx, inner, h, weight ? <f32>(rstd * <f64>load<f32>(w)) : <f32>rstd, <f32>(rstd * k), s);
       }
     } else {
       x += bytes; dy += bytes;
