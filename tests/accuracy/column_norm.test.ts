@@ -3,6 +3,7 @@ import { Random } from "../../src/base/random.js";
 import type { NormGrads, Stats } from "../../src/kernels/kernel_set.js";
 import { reference } from "../../src/kernels/reference/index.js";
 import { columnNorm as wasm } from "../../src/kernels/wasm/column_norm.js";
+import { planOf } from "../../src/kernels/wasm/column_plan.js";
 import { Storage } from "../../src/memory/storage.js";
 import type { ColumnView } from "../../src/norm/views.js";
 
@@ -131,6 +132,31 @@ describe("column norm is as accurate as promised", () => {
               const e = error(got.grads[key]!, want.grads[key]!, key === "dx" ? 0 : chance);
               expect(e, `${key}, ${kind}, r ${r}, seed ${seed}`).toBeLessThanOrEqual(BOUND);
             }
+          }
+        }
+      }
+    });
+  }
+
+  // Neighbouring groups share a unit here, each with a shift and a mean of its own.
+  for (const [name, v] of Object.entries({
+    "several channels to a unit": { batch: 1, outer: 9, channels: 35, inner: 301, merge: 1 },
+    "several groups to a unit": { batch: 2, outer: 3, channels: 36, inner: 500, merge: 2 },
+  })) {
+    test(name, () => {
+      expect(planOf(v).fused).toBe(true);
+      expect(planOf(v).unitGroups).toBeGreaterThan(1);
+      const chance = Math.sqrt(v.batch * v.outer * v.inner);
+      for (const [kind, sample] of Object.entries(samples)) {
+        for (const r of [0, 1e2, 1e6]) {
+          const x = input(v, sample, r, 7);
+          const got = outcome("float32", v, x, 7);
+          const want = outcome("float64", v, x, 7);
+          expect(error(got.y, want.y), `y, ${kind}, r ${r}`).toBeLessThanOrEqual(BOUND);
+          if (r > 1e4) continue;
+          for (const key of Object.keys(got.grads)) {
+            const e = error(got.grads[key]!, want.grads[key]!, key === "dx" ? 0 : chance);
+            expect(e, `${key}, ${kind}, r ${r}`).toBeLessThanOrEqual(BOUND);
           }
         }
       }

@@ -76,7 +76,7 @@ const blockSize = (total: number): number => clamp(Math.ceil(total / ENOUGH_UNIT
 
 /** Groups that make long pieces of memory, but no more than leave units for all threads, and than a cache holds. */
 function unitGroups({ batch, outer, channels, inner, merge }: ColumnView, total: number): number {
-  if (total <= IN_CACHE) return 1;
+  if (total <= SMALL) return 1;
   const groups = channels / merge;
   const piece = merge * inner;
   const most = Math.min(Math.floor((batch * groups) / LEAST_UNITS), Math.floor(UNIT_DATA / (outer * piece)));

@@ -72,6 +72,9 @@ export function runActivate(
 
 @unmanaged export class Sums { dy: f64; dyX: f64; }
 
+/** Sums about a shift: of what is left, and of its squares. */
+@unmanaged export class Deviations { s1: f64; s2: f64; shift: f64; }
+
 /** Adds the sums of dy and dy * (x - centre) over `n` floats; float32 over eight vectors only, as tileSums. */
 export function runSums(x: usize, dy: usize, n: usize, centre: f32, out: Sums): void {
   const c = f32x4.splat(centre), end = x + (n << 2), whole = x + ((n & ~31) << 2), vectors = x + ((n & ~3) << 2);
@@ -99,6 +102,51 @@ export function runSums(x: usize, dy: usize, n: usize, centre: f32, out: Sums): 
   }
   out.dy += s1;
   out.dyX += s2;
+}
+
+/**
+ * Adds the sums of d and d^2, d = x - shift, over `n` floats; float32 over 256 floats only, eight additions in a row to
+ * each lane after a tree over 8 vectors.
+ */
+export function runDeviations(x: usize, n: usize, shift: f32, out: Deviations): void {
+  const s = f32x4.splat(shift), end = x + (n << 2), whole = x + ((n & ~31) << 2), vectors = x + ((n & ~3) << 2);
+  let w1 = f64x2.splat(0), w2 = w1, a = f32x4.splat(0), b = a;
+  while (x < whole) {
+    a = f32x4.splat(0); b = a;
+    for (const stop = min(x + 1024, whole); x < stop; x += 128) {
+      const d0 = f32x4.sub(v128.load(x), s), d1 = f32x4.sub(v128.load(x, 16), s);
+      const d2 = f32x4.sub(v128.load(x, 32), s), d3 = f32x4.sub(v128.load(x, 48), s);
+      const d4 = f32x4.sub(v128.load(x, 64), s), d5 = f32x4.sub(v128.load(x, 80), s);
+      const d6 = f32x4.sub(v128.load(x, 96), s), d7 = f32x4.sub(v128.load(x, 112), s);
+      a = f32x4.add(a, tree8(d0, d1, d2, d3, d4, d5, d6, d7));
+      b = f32x4.add(b, tree8(
+        f32x4.mul(d0, d0), f32x4.mul(d1, d1), f32x4.mul(d2, d2), f32x4.mul(d3, d3),
+        f32x4.mul(d4, d4), f32x4.mul(d5, d5), f32x4.mul(d6, d6), f32x4.mul(d7, d7),
+      ));
+    }
+    w1 = f64x2.add(w1, widen(a)); w2 = f64x2.add(w2, widen(b));
+  }
+  a = f32x4.splat(0); b = a;
+  for (; x < vectors; x += 16) {
+    const d = f32x4.sub(v128.load(x), s);
+    a = f32x4.add(a, d); b = f32x4.add(b, f32x4.mul(d, d));
+  }
+  let s1 = sumLanes(f64x2.add(w1, widen(a))), s2 = sumLanes(f64x2.add(w2, widen(b)));
+  for (; x < end; x += 4) {
+    const d = <f64>(load<f32>(x) - shift);
+    s1 += d; s2 += d * d;
+  }
+  out.s1 += s1;
+  out.s2 += s2;
+}
+
+/** The mean of 32 of the values in `rows` runs of `n` floats, n >= 4. */
+export function sampleRuns(x: usize, rows: usize, stride: usize, n: usize): f32 {
+  let sum = f32x4.splat(0);
+  for (let i: usize = 0; i < 8; i++) {
+    sum = f32x4.add(sum, v128.load(x + (i * rows >> 3) * stride + ((i * (n - 4) / 7) << 2)));
+  }
+  return <f32>(sumLanes(widen(sum)) / 32);
 }
 
 /** dz = dy * f'((x - centre) * scale + offset) over `n` floats, and the sums with dz in the place of dy. */
