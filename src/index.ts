@@ -2,6 +2,9 @@
 export {
   arange,
   type BackwardOptions,
+  type Captured,
+  type CaptureOptions,
+  capture,
   concat,
   enableGrad,
   full,

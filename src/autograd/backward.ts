@@ -2,6 +2,7 @@ import { DTypeError, ShapeError, StateError } from "../base/errors.js";
 import { formatShape, sameShape } from "../base/shape.js";
 import { kernels } from "../kernels/dispatch.js";
 import { closeScope, disown, openScope, own, scope } from "../memory/scope.js";
+import { gradientIsThere, gradientStays } from "./captured_gradient.js";
 import { enableGrad, Need, type Node, noGrad, setRecording, setSpare, type Vertex } from "./graph.js";
 import { bytesOf, probe } from "./probe.js";
 import { Tensor } from "./tensor.js";
@@ -255,8 +256,10 @@ function accumulate(leaf: Vertex, grad: Tensor, createGraph: boolean): void {
   if (!before || before.disposed) {
     // A gradient that shares memory (with dy, say) gets its own, since optimizers and clipping write to it.
     leaf.grad = own(createGraph || grad.storage.exclusive ? grad : copyOf(grad));
+    gradientStays(leaf);
     return;
   }
+  gradientIsThere(leaf);
   if (createGraph) {
     leaf.grad = own(enableGrad(() => before.add(grad)));
     return;

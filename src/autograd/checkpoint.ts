@@ -1,4 +1,5 @@
 import { StateError } from "../base/errors.js";
+import { currentTape } from "../kernels/tape.js";
 import { scope } from "../memory/scope.js";
 import {
   currentRecorder,
@@ -42,6 +43,13 @@ function during<T>(run: typeof going, body: () => T): T {
  * the second run of the outer one it acts.
  */
 export function recompute<T>(body: (...inputs: unknown[]) => T, inputs: readonly unknown[], around: Surroundings): T {
+  if (currentTape()) {
+    throw new StateError({
+      rule: "A checkpoint runs its body again in backward, which a capture cannot repeat",
+      got: "checkpoint in a captured function",
+      fix: "Leave out one of the two",
+    });
+  }
   if (!isRecording() || going === "first") return scope(() => body(...inputs));
   const recomputation = new Recomputation(body, inputs, around);
   if (going) going.push(recomputation);

@@ -4,6 +4,8 @@ import { readOptions } from "../base/options.js";
 import { globalRandom, type Random } from "../base/random.js";
 import { checkShape, formatShape, numberOfElements, type Shape } from "../base/shape.js";
 import { kernels } from "../kernels/dispatch.js";
+import { everyTime } from "../kernels/tape.js";
+import { heap } from "../memory/heap.js";
 import { checkDevice } from "./methods.js";
 import { type NestedArray, Tensor } from "./tensor.js";
 
@@ -26,6 +28,14 @@ function optionsOf(owner: string, options: TensorOptions | undefined): Required<
 
 function made(t: Tensor, requiresGrad: boolean): Tensor {
   if (requiresGrad) t.requiresGrad = true;
+  return t;
+}
+
+/** A tensor whose numbers JavaScript writes, anew each time where a captured step is repeated. */
+export function written(shape: Shape, dtype: DType, write: (to: NumberArray) => void): Tensor {
+  const t = Tensor.empty(shape, dtype);
+  const { storage } = t;
+  everyTime(() => write(heap.view(storage)));
   return t;
 }
 
@@ -52,10 +62,10 @@ export function tensor(data: NestedArray | NumberArray | readonly number[], opti
       got: String(numberOfElements(found)),
     });
   }
-  const t = Tensor.empty([...shape], dtype);
-  const view = t.storage.view;
-  if (ArrayBuffer.isView(data)) view.set(data);
-  else fillFrom(data as NestedArray, found, 0, view, 0);
+  const t = written([...shape], dtype, (view) => {
+    if (ArrayBuffer.isView(data)) view.set(data);
+    else fillFrom(data as NestedArray, found, 0, view, 0);
+  });
   return made(t, rest.requiresGrad);
 }
 
@@ -122,9 +132,9 @@ export function arange(
   }
   const n = Math.max(0, Math.ceil((to - from) / step));
   const { dtype, requiresGrad } = optionsOf("arange", options);
-  const t = Tensor.empty([n], dtype);
-  const view = t.storage.view;
-  for (let i = 0; i < n; i++) view[i] = from + i * step;
+  const t = written([n], dtype, (view) => {
+    for (let i = 0; i < n; i++) view[i] = from + i * step;
+  });
   return made(t, requiresGrad);
 }
 
@@ -143,9 +153,9 @@ function drawn(
   const { random = globalRandom, ...rest } = options ?? {};
   const { dtype, requiresGrad } = optionsOf(owner, rest);
   if (!isFloating(dtype)) throw new DTypeError({ rule: `${owner} makes float32 or float64`, got: dtype });
-  const t = Tensor.empty([...shape], dtype);
-  const view = t.storage.view;
-  for (let i = 0; i < view.length; i++) view[i] = draw(random);
+  const t = written([...shape], dtype, (view) => {
+    for (let i = 0; i < view.length; i++) view[i] = draw(random);
+  });
   return made(t, requiresGrad);
 }
 

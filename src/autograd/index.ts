@@ -2,8 +2,9 @@
 import "./methods.js";
 
 export { type BackwardOptions, backward, backwardTo, type GradOptions, grad } from "./backward.js";
+export { type Captured, type CaptureOptions, capture } from "./capture.js";
 export { recompute, type Surroundings } from "./checkpoint.js";
-export { arange, full, ones, rand, randn, type TensorOptions, tensor, zeros } from "./create.js";
+export { arange, full, ones, rand, randn, type TensorOptions, tensor, written, zeros } from "./create.js";
 export { enableGrad, isRecording, Need, noGrad, Vertex } from "./graph.js";
 export { checkDevice } from "./methods.js";
 export { defineOp, type Op, type OpInputs } from "./op.js";

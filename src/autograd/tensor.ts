@@ -1,9 +1,10 @@
 import { type DType, isFloating, type NumberArray } from "../base/dtype.js";
 import { DTypeError, ShapeError, StateError } from "../base/errors.js";
 import { formatShape, numberOfElements, type Shape } from "../base/shape.js";
+import { currentTape } from "../kernels/tape.js";
 import { heap } from "../memory/heap.js";
 import { disown, own, type ScopeMember, track } from "../memory/scope.js";
-import { Storage } from "../memory/storage.js";
+import { checkHostAccess, Storage } from "../memory/storage.js";
 import "../memory/dispose_symbol.js";
 import { Need, type Node, Vertex } from "./graph.js";
 
@@ -104,6 +105,7 @@ export class Tensor implements ScopeMember {
         got: `${formatShape(value.shape)} ${value.dtype}`,
       });
     }
+    if (value === null) currentTape()?.cleared.add(this.vertex);
     const before = this.vertex.grad;
     if (before === value) return;
     if (before) disown(before);
@@ -195,6 +197,7 @@ export class Tensor implements ScopeMember {
         fix: "Use dataSync() or toArray(), or reduce it first",
       });
     }
+    checkHostAccess();
     return heap.read(this.storage, 0);
   }
 

@@ -34,7 +34,8 @@ export interface TrainingStep {
   readonly batch: { readonly input: Tensor; readonly target: Tensor };
   /** The loss, recorded. */
   forward(): Tensor;
-  /** Forward, backward and update in one scope; returns the loss. */
+  /** Forward, backward and update; the loss, without which `step` does the same in a scope and reads it. */
+  update(): Tensor;
   step(): number;
 }
 
@@ -57,17 +58,17 @@ function trainingStep(
   own(input);
   own(target);
   const forward = () => loss.forward(model.forward(input), target) as Tensor;
+  const update = () => {
+    optimizer.zeroGrad();
+    const value = forward();
+    value.backward();
+    optimizer.step();
+    return value;
+  };
   return {
-    ...{ model, optimizer, forward },
+    ...{ model, optimizer, forward, update },
     batch: { input, target },
-    step: () =>
-      scope(() => {
-        optimizer.zeroGrad();
-        const value = forward();
-        value.backward();
-        optimizer.step();
-        return value.item();
-      }),
+    step: () => scope(() => update().item()),
   };
 }
 

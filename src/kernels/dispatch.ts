@@ -1,6 +1,7 @@
 import { UnsupportedKernel } from "../base/errors.js";
 import type { KernelSet } from "./kernel_set.js";
 import { reference } from "./reference/index.js";
+import { currentTape, recordCall } from "./tape.js";
 import { wasm } from "./wasm/index.js";
 
 type AnyKernel = (...args: unknown[]) => void;
@@ -18,7 +19,7 @@ export function preferKernels(first: Partial<KernelSet>): void {
   for (const [name, slow] of Object.entries(reference) as [string, AnyKernel][]) {
     const [fast, faster] = [wasm, first].map((set) => (set as Record<string, AnyKernel | undefined>)[name]);
     const usual = fast ? inTurn(fast, slow) : slow;
-    table[name] = faster ? inTurn(faster, usual) : usual;
+    table[name] = recorded(faster ? inTurn(faster, usual) : usual);
   }
 }
 
@@ -31,6 +32,14 @@ function inTurn(fast: AnyKernel, slow: AnyKernel): AnyKernel {
       if (!(error instanceof UnsupportedKernel)) throw error;
       slow(a, b, c, d, e, f, g, h, i);
     }
+  };
+}
+
+/** A kernel whose calls are written down while a tape runs. */
+function recorded(kernel: AnyKernel): AnyKernel {
+  return (a, b, c, d, e, f, g, h, i) => {
+    if (currentTape() === null) kernel(a, b, c, d, e, f, g, h, i);
+    else recordCall([a, b, c, d, e, f, g, h, i], () => kernel(a, b, c, d, e, f, g, h, i));
   };
 }
 

@@ -2,6 +2,7 @@ import type { DType, NumberArray } from "../base/dtype.js";
 import { bytesPerElement } from "../base/dtype.js";
 import { OutOfMemoryError } from "../base/errors.js";
 import { BlockAllocator } from "./allocator.js";
+import { MemoryPool, poolOf } from "./pool.js";
 
 const PAGE = 65536;
 /** Below this address lie the kernels' constants and the control words of the thread pool; above it, tensors. */
@@ -50,11 +51,17 @@ export class Heap {
   readonly shared: boolean;
   private readonly maximumPages: number;
   private readonly blocks = new BlockAllocator(64);
+  private readonly ground = {
+    allocate: (bytes: number) => this.take(bytes),
+    free: (block: number) => this.blocks.free(block),
+    address: (block: number) => HEAP_START + this.blocks.offset(block),
+  };
   private buffer: ArrayBufferLike;
   private f32: Float32Array;
   private f64: Float64Array;
   private i32: Int32Array;
   private peak = 0;
+  private pool: MemoryPool | null = null;
 
   constructor() {
     const { memory, shared, maximum } = reserve();
@@ -82,8 +89,35 @@ export class Heap {
     this.peak = this.blocks.liveBytes;
   }
 
+  /** Runs `body` and says how far its need rose above what was alive before or is alive after it. */
+  measure<T>(body: () => T): { result: T; bytes: number } {
+    const { peak } = this;
+    const before = this.blocks.liveBytes;
+    this.resetPeak();
+    const result = body();
+    const bytes = this.peak - Math.max(before, this.blocks.liveBytes);
+    this.peak = Math.max(peak, this.peak);
+    return { result, bytes };
+  }
+
+  /** Memory apart, with room for `bytes`; it takes more as it needs it. */
+  newPool(bytes: number): MemoryPool {
+    return new MemoryPool(this.ground, bytes);
+  }
+
+  /** From now on blocks come from `pool`, or from the heap itself. Returns where they came from. */
+  usePool(pool: MemoryPool | null): MemoryPool | null {
+    const before = this.pool;
+    this.pool = pool;
+    return before;
+  }
+
   /** A block id; its address is `address(id)`, on a 64-byte boundary. Contents are undefined. */
   allocate(bytes: number): number {
+    return this.pool ? this.pool.allocate(bytes) : this.take(bytes);
+  }
+
+  private take(bytes: number): number {
     let block = this.blocks.allocate(bytes);
     if (block < 0) {
       this.grow(bytes);
@@ -94,11 +128,18 @@ export class Heap {
   }
 
   free(block: number): void {
-    this.blocks.free(block);
+    if (block < 0) poolOf(block).free(block);
+    else this.blocks.free(block);
   }
 
   address(block: number): number {
-    return HEAP_START + this.blocks.offset(block);
+    return block < 0 ? poolOf(block).address(block) : HEAP_START + this.blocks.offset(block);
+  }
+
+  /** The numbers of one slot to another of the same length and type. */
+  copy(from: Slot, to: Slot): void {
+    const start = from.ptr / bytesPerElement[from.dtype];
+    this.allOf(from.dtype).copyWithin(to.ptr / bytesPerElement[to.dtype], start, start + from.length);
   }
 
   /** Elements of a slot as a view; valid until the heap grows, so take it afresh for each use. */

@@ -2,6 +2,25 @@ import { bytesPerElement, type DType, type NumberArray } from "../base/dtype.js"
 import { StateError } from "../base/errors.js";
 import { heap, type Slot } from "./heap.js";
 
+let hostAccess = true;
+
+/** Lets JavaScript read and write numbers of tensors, or forbids it; says what held before. Kernels are not asked. */
+export function setHostAccess(on: boolean): boolean {
+  const before = hostAccess;
+  hostAccess = on;
+  return before;
+}
+
+/** Throws StateError where a function that is being captured would read or write numbers itself. */
+export function checkHostAccess(): void {
+  if (hostAccess) return;
+  throw new StateError({
+    rule: "A captured function computes with tensors alone, since only that can be repeated without running it",
+    got: "JavaScript that reads or writes the numbers of a tensor",
+    fix: "Return the tensor and read it outside, or leave this part out of the capture; docs/capture.md lists the layers that read numbers",
+  });
+}
+
 /**
  * One block of the heap, counted by its holders (tensors that share it, and the tape). The block returns to the heap
  * when the last holder lets go; where that is left to garbage collection, `watch` puts it under the registry below.
@@ -31,7 +50,13 @@ export class Storage implements Slot {
     return this.holders === 1;
   }
 
+  /** In memory set apart by a pool. */
+  get pooled(): boolean {
+    return this.block < 0;
+  }
+
   get view(): NumberArray {
+    checkHostAccess();
     if (this.holders <= 0) throw new StateError("The storage of this tensor was released");
     return heap.view(this);
   }

@@ -1,4 +1,4 @@
-import { Tensor, where } from "../autograd/index.js";
+import { type Tensor, where, written } from "../autograd/index.js";
 import type { DType } from "../base/dtype.js";
 import { ShapeError } from "../base/errors.js";
 import { formatShape, sameShape } from "../base/shape.js";
@@ -17,9 +17,7 @@ function asBias(mask: Tensor, dtype: DType): Tensor {
 }
 
 function constant(value: number, dtype: DType): Tensor {
-  const t = Tensor.empty([], dtype);
-  t.storage.view[0] = value;
-  return t;
+  return written([], dtype, (to) => to.fill(value));
 }
 const minusInfinity = (dtype: DType) => constant(Number.NEGATIVE_INFINITY, dtype);
 const zero = (dtype: DType) => constant(0, dtype);
@@ -52,10 +50,8 @@ export function pairBias(mask: Tensor, { batch, heads, queries, keys }: Attentio
 
 /** Bars every key after its query: position j from query i where j > i. */
 export function causalBias({ queries, keys }: AttentionShape, dtype: DType): Tensor {
-  const bias = Tensor.empty([queries, keys], dtype);
-  const view = bias.storage.view.fill(0);
-  for (let i = 0; i < queries; i++) {
-    for (let j = i + 1; j < keys; j++) view[i * keys + j] = Number.NEGATIVE_INFINITY;
-  }
-  return bias;
+  return written([queries, keys], dtype, (to) => {
+    to.fill(0);
+    for (let i = 0; i < queries; i++) to.fill(Number.NEGATIVE_INFINITY, i * keys + i + 1, (i + 1) * keys);
+  });
 }

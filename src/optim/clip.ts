@@ -2,15 +2,26 @@ import type { Tensor } from "../autograd/index.js";
 import { StateError } from "../base/errors.js";
 import { checkNonNegative } from "../base/options.js";
 import { kernels } from "../kernels/dispatch.js";
+import { everyTime } from "../kernels/tape.js";
 import { Storage } from "../memory/storage.js";
 
 /**
  * Scales all gradients together so that their joint 2-norm is at most `maxNorm`, and returns the norm they had.
- * Throws StateError when the norm is not finite (clipping would turn every gradient into NaN).
+ * Throws StateError when the norm is not finite (clipping would turn every gradient into NaN). In a captured function it clips
+ * each time, but what it returns stays the norm of the capture.
  */
 export function clipGradNorm(parameters: Iterable<Tensor>, maxNorm: number): number {
   checkNonNegative("maxNorm", maxNorm);
-  const grads = [...parameters].flatMap((p) => (p.grad ? [p.grad] : []));
+  const list = [...parameters];
+  let norm = 0;
+  everyTime(() => {
+    norm = clip(list, maxNorm);
+  });
+  return norm;
+}
+
+function clip(parameters: readonly Tensor[], maxNorm: number): number {
+  const grads = parameters.flatMap((p) => (p.grad ? [p.grad] : []));
   const byType = [...new Set(grads.map((g) => g.dtype))].map((dtype) => ({
     dtype,
     slots: grads.filter((g) => g.dtype === dtype).map((g) => g.storage),

@@ -3,6 +3,7 @@ import { FormatError, OptionError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
 import { formatShape, sameShape } from "../base/shape.js";
 import { kernels } from "../kernels/dispatch.js";
+import { everyTime } from "../kernels/tape.js";
 import type { Slot } from "../memory/heap.js";
 import { own } from "../memory/scope.js";
 
@@ -64,6 +65,10 @@ export abstract class Optimizer<O extends { lr: number }> {
 
   /** Moves every parameter that has a gradient. */
   step(): void {
+    everyTime(() => this.stepNow());
+  }
+
+  private stepNow(): void {
     const watching = probe;
     watching?.enter(this.owner, "update");
     try {

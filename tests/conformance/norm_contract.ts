@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { grad, noGrad, randn, type Tensor, tensor, zeros } from "../../src/autograd/index.js";
+import { capture, grad, noGrad, randn, type Tensor, tensor, zeros } from "../../src/autograd/index.js";
 import type { DType } from "../../src/base/dtype.js";
 import { DeviceError, DTypeError, OptionError, ShapeError, StateError } from "../../src/base/errors.js";
 import { manualSeed, Random } from "../../src/base/random.js";
@@ -33,6 +33,8 @@ export interface NormKind {
   readonly spreads: readonly number[] | ((a: readonly number[], b: readonly number[]) => boolean);
   /** Why backward is not the derivative of a training forward, where it is not; then evaluation is checked alone. */
   readonly inexact?: string;
+  /** Why a training forward cannot be captured, where it cannot. */
+  readonly uncaptured?: string;
   /** Whether an output follows from the input and the parameters alone, so that training and evaluation agree. */
   readonly sameInEval: boolean;
 }
@@ -54,6 +56,7 @@ function indexOf(flat: number, shape: Shape): number[] {
 /** What every normalization layer keeps to. */
 export function normContract(kind: NormKind): void {
   const { name, make, shape, state, extra = () => [], bad = badEps, wrong, lone, constant, spreads, sameInEval } = kind;
+  const { uncaptured } = kind;
   const x = (dtype: DType = "float32") => normal(shape, dtype);
   const run = (layer: Module, input: Tensor, of: Shape = input.shape): Tensor =>
     layer.forward(input, ...extra(input.dtype === "float64" ? "float64" : "float32", of));
@@ -93,6 +96,33 @@ export function normContract(kind: NormKind): void {
       expect(values(layer.forward(input, ...behind))).toEqual(once);
       expect(Object.entries(layer.stateDict()).map(([k, t]) => [k, values(t)])).toEqual(before);
       if (sameInEval) expect(once).toEqual(trained);
+    });
+
+    test(`captured, ${uncaptured ? `refuses: ${uncaptured}` : "training gives the same bits"}`, () => {
+      const [plain, replayed] = [stir(make()), make()];
+      replayed.loadStateDict(plain.stateDict());
+      const behind = extra("float32", shape);
+      const stepOf = (layer: Module) => (input: Tensor) => {
+        layer.zeroGrad();
+        const y: Tensor = layer.forward(input, ...behind);
+        const parameters = layer.parameters();
+        if (parameters.length > 0) y.mul(y.add(0.1)).sum().backward();
+        return [y, ...parameters.map((p) => p.grad?.detach() ?? null)];
+      };
+      const [step, captured] = [stepOf(plain), capture(stepOf(replayed))];
+      const steps = () => {
+        for (let i = 0; i < 5; i++) {
+          const input = x();
+          const [expected, got] = [step(input), captured(input)].map((list) => list.map((t) => t && values(t)));
+          expect(got).toEqual(expected);
+        }
+      };
+      if (uncaptured) expect(steps).toThrow(/computes with tensors alone/);
+      else steps();
+      for (const [name, t] of Object.entries(replayed.stateDict())) {
+        if (!uncaptured) expect([name, values(t)]).toEqual([name, values(plain.stateDict()[name])]);
+      }
+      captured.dispose();
     });
 
     test("an unknown option names the nearest one, and options out of range are refused", () => {

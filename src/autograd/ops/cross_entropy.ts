@@ -1,7 +1,9 @@
-import { isFloating } from "../../base/dtype.js";
+import { isFloating, type NumberArray } from "../../base/dtype.js";
 import { DTypeError, ShapeError } from "../../base/errors.js";
 import { formatShape, sameShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
+import { everyTime } from "../../kernels/tape.js";
+import { heap } from "../../memory/heap.js";
 import { isRecording } from "../graph.js";
 import { defineOp, type Op } from "../op.js";
 import { Tensor } from "../tensor.js";
@@ -102,7 +104,11 @@ export function checkClasses(target: Tensor, shape: readonly number[], classes: 
       fix: "Targets have the logits' shape without the class axis (axis 1)",
     });
   }
-  const numbers = target.storage.view;
+  const { storage } = target;
+  everyTime(() => checkRange(heap.view(storage), classes, ignoreIndex));
+}
+
+function checkRange(numbers: NumberArray, classes: number, ignoreIndex: number): void {
   for (let r = 0; r < numbers.length; r++) {
     const t = numbers[r]!;
     if (t === ignoreIndex || (t >= 0 && t < classes)) continue;

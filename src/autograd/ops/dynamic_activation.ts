@@ -1,6 +1,8 @@
 import { numberOfElements, type Shape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
 import type { DynamicPlan } from "../../kernels/kernel_set.js";
+import { everyTime } from "../../kernels/tape.js";
+import { heap } from "../../memory/heap.js";
 import { layerView } from "../../norm/views.js";
 import { isRecording } from "../graph.js";
 import { defineOp } from "../op.js";
@@ -50,7 +52,8 @@ export const dynamicActivation = defineOp<Inputs, Options, Saved>({
     const saved = { x, alpha, shift, weight };
     const out = Tensor.empty(x.shape, x.dtype);
     const slots = [x.storage, weight?.storage ?? null, bias?.storage ?? null, out.storage] as const;
-    kernels.dynamicActivation(...slots, planOf(saved, { op, normalizedShape }));
+    const plan = planOf(saved, { op, normalizedShape });
+    everyTime(() => kernels.dynamicActivation(...slots, plan()));
     return { out, saved };
   },
   backward(dy, saved, options, needs) {
@@ -64,7 +67,8 @@ export const dynamicActivation = defineOp<Inputs, Options, Saved>({
     const out = { dx: dx?.storage ?? null, dWeight: dWeight?.storage ?? null, dBias: dBias?.storage ?? null };
     const sums = Tensor.empty([2], "float64");
     const plan = planOf(saved, options);
-    kernels.dynamicActivationGrad(x.storage, dy.storage, weight?.storage ?? null, out, sums.storage, plan);
+    const slots = [x.storage, dy.storage, weight?.storage ?? null, out, sums.storage] as const;
+    everyTime(() => kernels.dynamicActivationGrad(...slots, plan()));
     return {
       x: () => dx!,
       alpha: () => sums.narrow(0, 0, 1).cast(x.dtype),
@@ -76,9 +80,12 @@ export const dynamicActivation = defineOp<Inputs, Options, Saved>({
   twiceDifferentiable: true,
 });
 
-function planOf({ x, alpha, shift }: Saved, { op, normalizedShape }: Options): DynamicPlan {
+/** The plan with alpha and shift as they are when it is asked for. */
+function planOf({ x, alpha, shift }: Saved, { op, normalizedShape }: Options): () => DynamicPlan {
   const size = numberOfElements(normalizedShape);
-  return { op, rows: x.size / size, size, alpha: alpha.item(), shift: shift ? shift.item() : 0 };
+  const rows = x.size / size;
+  const [a, b] = [alpha.storage, shift?.storage ?? null];
+  return () => ({ op, rows, size, alpha: heap.read(a, 0), shift: b ? heap.read(b, 0) : 0 });
 }
 
 function recordedGradients(dy: Tensor, saved: Saved, { op, normalizedShape }: Options) {

@@ -3,6 +3,7 @@ import { DTypeError } from "../../base/errors.js";
 import { broadcastShapes, numberOfElements, type Shape, sameShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
 import type { BinaryOp, BroadcastPlan, UnaryOp } from "../../kernels/kernel_set.js";
+import { everyTime } from "../../kernels/tape.js";
 import { heap } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
 import { defineOp, type Op } from "../op.js";
@@ -14,7 +15,7 @@ type Binary = Op<{ a: Tensor; b: Tensor }, Record<never, never>, undefined>;
 /** A number as a tensor without axes, so that it broadcasts against anything. */
 export function scalar(value: number, dtype: DType): Tensor {
   const storage = new Storage(1, dtype);
-  heap.write(storage, 0, value);
+  everyTime(() => heap.write(storage, 0, value));
   return new Tensor(storage, []);
 }
 

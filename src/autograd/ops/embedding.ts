@@ -1,6 +1,9 @@
+import type { NumberArray } from "../../base/dtype.js";
 import { DTypeError, ShapeError } from "../../base/errors.js";
 import { formatShape, type Shape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
+import { everyTime } from "../../kernels/tape.js";
+import { heap } from "../../memory/heap.js";
 import { defineOp, type Op } from "../op.js";
 import { Tensor } from "../tensor.js";
 
@@ -67,14 +70,18 @@ export function embedding(index: Tensor, weight: Tensor, paddingIdx: number | nu
     });
   }
   const rows = weight.shape[0]!;
-  const numbers = index.storage.view;
+  const { storage, shape } = index;
+  everyTime(() => checkRows(heap.view(storage), rows, shape));
+  return lookUp({ weight, index }, { shape: weight.shape, paddingIdx });
+}
+
+function checkRows(numbers: NumberArray, rows: number, shape: Shape): void {
   for (let i = 0; i < numbers.length; i++) {
     if (numbers[i]! >= 0 && numbers[i]! < rows) continue;
     throw new ShapeError({
       rule: `embedding with a table of ${rows} rows takes numbers from 0 to ${rows - 1}`,
-      got: `${numbers[i]} as element ${i} of the input of shape ${formatShape(index.shape)}`,
+      got: `${numbers[i]} as element ${i} of the input of shape ${formatShape(shape)}`,
       fix: "Raise numEmbeddings, or map unknown numbers to a row of their own",
     });
   }
-  return lookUp({ weight, index }, { shape: weight.shape, paddingIdx });
 }

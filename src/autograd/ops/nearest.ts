@@ -1,6 +1,7 @@
 import { ShapeError } from "../../base/errors.js";
 import { formatShape, numberOfElements, type Shape, sameShape } from "../../base/shape.js";
-import { Tensor } from "../tensor.js";
+import { written } from "../create.js";
+import type { Tensor } from "../tensor.js";
 import { embedding } from "./embedding.js";
 
 /**
@@ -20,12 +21,13 @@ export function nearest(x: Tensor, size: Shape): Tensor {
     });
   }
   const lead = x.shape.slice(0, 2);
-  const index = Tensor.empty([numberOfElements(lead), numberOfElements(size)], "int32");
   const within = positions(space, size);
-  const [plane, view] = [numberOfElements(space), index.storage.view];
-  for (let p = 0; p < index.shape[0]!; p++) {
-    for (let i = 0; i < within.length; i++) view[p * within.length + i] = p * plane + within[i]!;
-  }
+  const [planes, plane] = [numberOfElements(lead), numberOfElements(space)];
+  const index = written([planes, numberOfElements(size)], "int32", (to) => {
+    for (let p = 0; p < planes; p++) {
+      for (let i = 0; i < within.length; i++) to[p * within.length + i] = p * plane + within[i]!;
+    }
+  });
   return embedding(index, x.reshape([x.size, 1])).reshape([...lead, ...size]);
 }
 

@@ -1,10 +1,11 @@
-import { Tensor } from "../../autograd/index.js";
+import { type Tensor, written } from "../../autograd/index.js";
 import { checkClasses, crossEntropyRows, rowsOfClasses } from "../../autograd/ops/cross_entropy.js";
 import { logSoftmax } from "../../autograd/ops/softmax.js";
 import { isFloating } from "../../base/dtype.js";
 import { ShapeError } from "../../base/errors.js";
 import { checkProbability, readOptions } from "../../base/options.js";
 import { formatShape, sameShape } from "../../base/shape.js";
+import { heap } from "../../memory/heap.js";
 import { Module } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { checkReduction, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
@@ -53,17 +54,22 @@ export function crossEntropy(logits: Tensor, target: Tensor, options?: CrossEntr
   const losses = classLosses(rows, numbers, factors, { ...o, weight });
   if (reduction !== "mean") return reduceLoss(losses.reshape(targetShape), reduction);
   if (factors) return losses.sum().div(factors.sum());
-  let counted = 0;
-  for (const t of numbers.storage.view) if (t !== o.ignoreIndex) counted++;
+  const { storage } = numbers;
+  const counted = written([], losses.dtype, (to) => {
+    let count = 0;
+    for (const t of heap.view(storage)) if (t !== o.ignoreIndex) count++;
+    to[0] = count;
+  });
   return losses.sum().div(counted);
 }
 
 /** The class weight of each row's target, 0 where it is ignored. */
 function factorsOf(weight: Tensor, target: Tensor, rows: Tensor, ignoreIndex: number): Tensor {
-  const factors = Tensor.empty(target.shape, rows.dtype);
-  const [at, ws, fs] = [target.storage.view, weight.storage.view, factors.storage.view];
-  for (let r = 0; r < at.length; r++) fs[r] = at[r] === ignoreIndex ? 0 : ws[at[r]!]!;
-  return factors;
+  const [numbers, weights] = [target.storage, weight.storage];
+  return written(target.shape, rows.dtype, (to) => {
+    const [at, ws] = [heap.view(numbers), heap.view(weights)];
+    for (let r = 0; r < at.length; r++) to[r] = at[r] === ignoreIndex ? 0 : ws[at[r]!]!;
+  });
 }
 
 /** With class weights, w[c] multiplies the term of class c: the target's term and the terms spread over all classes differ. */

@@ -1,6 +1,8 @@
 import { Tensor } from "../../autograd/index.js";
 import { DTypeError, describeValue, ShapeError } from "../../base/errors.js";
 import { formatShape } from "../../base/shape.js";
+import { everyTime } from "../../kernels/tape.js";
+import { heap } from "../../memory/heap.js";
 
 export function checkConditionTensor(layer: string, condition: unknown): asserts condition is Tensor {
   if (condition instanceof Tensor) return;
@@ -44,12 +46,16 @@ export function checkClasses(layer: string, condition: unknown, x: Tensor, class
       got: formatShape(condition.shape),
     });
   }
-  const at = condition.storage.view.findIndex((v) => v < 0 || v >= classes);
-  if (at < 0) return;
-  throw new ShapeError({
-    rule: `${layer} with ${classes} classes takes class numbers from 0 to ${classes - 1}`,
-    got: `${condition.storage.view[at]} for sample ${at}`,
-    fix: "Raise numClasses, or map the labels to 0, 1, 2, ...",
+  const { storage } = condition;
+  everyTime(() => {
+    const numbers = heap.view(storage);
+    const at = numbers.findIndex((v) => v < 0 || v >= classes);
+    if (at < 0) return;
+    throw new ShapeError({
+      rule: `${layer} with ${classes} classes takes class numbers from 0 to ${classes - 1}`,
+      got: `${numbers[at]} for sample ${at}`,
+      fix: "Raise numClasses, or map the labels to 0, 1, 2, ...",
+    });
   });
 }
 

@@ -6,7 +6,9 @@ import { ShapeError } from "../../base/errors.js";
 import { checkBoolean, checkChoice, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { formatShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
+import { everyTime } from "../../kernels/tape.js";
 import { scope } from "../../memory/scope.js";
+import type { Storage } from "../../memory/storage.js";
 import { checkBatchStatistics, checkChannels, checkGroups } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
 import { besselFactor } from "../../norm/moments.js";
@@ -16,7 +18,7 @@ import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { affineParameter } from "./affine_parameter.js";
 import { checkAxis } from "./running_norm.js";
-import { isFiniteBatch, runningStatsMove } from "./running_stats.js";
+import { areFinite, runningStatsMove } from "./running_stats.js";
 
 interface EvoNormOptions extends PlacementOptions {
   readonly eps?: number;
@@ -119,14 +121,18 @@ export class EvoNormB0 extends EvoNorm {
 
   #follow(variance: Tensor, values: number): void {
     if (!runningStatsMove()) return;
-    if (this.runningStats === "guard" && !isFiniteBatch({ mean: null, variance })) {
-      this.skippedUpdates++;
-      return;
-    }
+    const { storage } = variance;
+    everyTime(() => {
+      if (this.runningStats === "guard" && !areFinite(storage)) this.skippedUpdates++;
+      else this.#move(storage, values);
+    });
+  }
+
+  #move(variance: Storage, values: number): void {
     const [running, counter] = [this.runningVar!, this.numBatchesTracked!];
     const n = counter.item() + 1;
     const weight = momentumWeight(this.momentum, n);
-    kernels.updateRunning(running.storage, variance.storage, 1, weight, besselFactor(values));
+    kernels.updateRunning(running.storage, variance, 1, weight, besselFactor(values));
     running.storage.version++;
     counter.assign([n]);
   }

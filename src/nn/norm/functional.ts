@@ -16,7 +16,7 @@ import { normalizeAxis, type Shape } from "../../base/shape.js";
 import { checkNormalizedShape } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
 import { type ActivationOption, activationDefault, readActivation } from "./norm_activation.js";
-import { checkRunning, disposeStatistics, moveRunning, type Running } from "./running_stats.js";
+import { checkRunning, disposeStatistics, moveRunning, type Running, slotsOf } from "./running_stats.js";
 
 export { adaIN } from "./ada_in.js";
 export { addLayerNorm, addRmsNorm } from "./add_norm.js";
@@ -57,7 +57,7 @@ export function batchNorm(x: Tensor, options?: RunningAffine & { readonly traini
   if (running) checkRunning(running, channels);
   const weight = checkProbability("F.batchNorm: momentum", o.momentum);
   const { out, extra } = batchNormOp(inputs, to);
-  if (running) moveRunning(running, { statistics: extra, repeat: 1, values: x.size / channels }, weight);
+  if (running) moveRunning(running, slotsOf({ statistics: extra, repeat: 1, values: x.size / channels }), weight);
   disposeStatistics(extra);
   return out;
 }
@@ -77,7 +77,8 @@ export function instanceNorm(x: Tensor, options?: RunningAffine & { readonly use
   const weight = checkProbability("F.instanceNorm: momentum", o.momentum);
   const { out, extra } = instanceNormOp(inputs, { ...to, tracked: running !== null });
   const repeat = x.shape[0]!;
-  if (running) moveRunning(running, { statistics: extra, repeat, values: x.size / (repeat * channels) }, weight);
+  if (running)
+    moveRunning(running, slotsOf({ statistics: extra, repeat, values: x.size / (repeat * channels) }), weight);
   disposeStatistics(extra);
   return out;
 }

@@ -2,6 +2,7 @@ import { ones, type Tensor, tensor, zeros } from "../../autograd/index.js";
 import { OptionError, ShapeError } from "../../base/errors.js";
 import { checkBoolean, checkChoice, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { broadcastShapes, formatShape, numberOfElements, type Shape, sameShape } from "../../base/shape.js";
+import { everyTime } from "../../kernels/tape.js";
 import { family, type NormName, type NormTraits } from "../../norm/family.js";
 import { checkMomentum, type Momentum, momentumWeight } from "../../norm/momentum.js";
 import { Module, type Parameter } from "../module.js";
@@ -9,7 +10,15 @@ import { type PlacementOptions, placementDefaults, readPlacement } from "../plac
 import { affineParameter } from "./affine_parameter.js";
 import { asOperand, type ConventionOptions, checkConventions, conventionDefaults } from "./conventions.js";
 import { gatherer } from "./gathering.js";
-import { type Batch, isFiniteBatch, moveRunning, type Running, runningStatsMove } from "./running_stats.js";
+import {
+  areFinite,
+  type Batch,
+  type BatchSlots,
+  moveRunning,
+  type Running,
+  runningStatsMove,
+  slotsOf,
+} from "./running_stats.js";
 
 export interface RunningNormOptions extends ConventionOptions, PlacementOptions {
   readonly eps?: number;
@@ -113,17 +122,18 @@ export abstract class RunningNorm extends Module {
 
   /** Moves the running statistics, if there are any, by one training batch. */
   protected follow(batch: Batch): void {
-    const [running, counter] = [this.running, this.numBatchesTracked];
-    if (!running || !counter || !this.training || !runningStatsMove()) return;
-    if (this.runningStats === "guard" && !isFiniteBatch(batch.statistics)) {
-      this.skippedUpdates++;
-      return;
-    }
+    if (!this.running || !this.numBatchesTracked || !this.training || !runningStatsMove()) return;
     const gather = gatherer();
-    if (gather) {
-      gather(this, batch);
-      return;
-    }
+    const slots = slotsOf(batch);
+    everyTime(() => {
+      if (this.runningStats === "guard" && !areFinite(slots.mean, slots.variance)) this.skippedUpdates++;
+      else if (gather) gather(this, batch);
+      else this.#move(slots);
+    });
+  }
+
+  #move(batch: BatchSlots): void {
+    const [running, counter] = [this.running!, this.numBatchesTracked!];
     const n = counter.item() + 1;
     moveRunning(running, batch, momentumWeight(this.momentum, n), this.conventions.runningVariance);
     counter.assign([n]);

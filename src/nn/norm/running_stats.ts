@@ -1,6 +1,8 @@
 import type { Tensor } from "../../autograd/index.js";
 import type { NormStatistics } from "../../autograd/ops/fused_norm.js";
 import { kernels } from "../../kernels/dispatch.js";
+import { heap, type Slot } from "../../memory/heap.js";
+import type { Storage } from "../../memory/storage.js";
 import { checkPerChannel } from "../../norm/checks.js";
 import { besselFactor, type VarianceConvention } from "../../norm/moments.js";
 import { aboutToMove } from "./moving_state.js";
@@ -22,27 +24,42 @@ export interface Batch {
   readonly values: number;
 }
 
+/** A batch by its storages, which are still there when the tensors are not: in a captured step that is repeated. */
+export interface BatchSlots {
+  readonly mean: Storage;
+  readonly variance: Storage;
+  readonly repeat: number;
+  readonly values: number;
+}
+
+export const slotsOf = ({ statistics, repeat, values }: Batch): BatchSlots => ({
+  mean: statistics.mean!.storage,
+  variance: statistics.variance.storage,
+  repeat,
+  values,
+});
+
 /** running = (1 - weight) * running + weight * batch, with the variance of the batch as `convention` says. */
 export function moveRunning(
   running: Running,
-  { statistics, repeat, values }: Batch,
+  { mean, variance, repeat, values }: BatchSlots,
   weight: number,
   convention: VarianceConvention = "unbiased",
 ): void {
   const moves = [
-    [running.mean, statistics.mean!, 1],
-    [running.variance, statistics.variance, convention === "unbiased" ? besselFactor(values) : 1],
+    [running.mean, mean, 1],
+    [running.variance, variance, convention === "unbiased" ? besselFactor(values) : 1],
   ] as const;
   for (const [to, from, scale] of moves) {
     aboutToMove(to);
-    kernels.updateRunning(to.storage, from.storage, repeat, weight, scale);
+    kernels.updateRunning(to.storage, from, repeat, weight, scale);
     to.storage.version++;
   }
 }
 
 /** Whether every statistic of the batch is a finite number; one NaN or Inf in the input makes one of them not. */
-export const isFiniteBatch = ({ mean, variance }: NormStatistics): boolean =>
-  [mean, variance].every((t) => t === null || t.storage.view.every(Number.isFinite));
+export const areFinite = (...statistics: readonly Slot[]): boolean =>
+  statistics.every((slot) => heap.view(slot).every(Number.isFinite));
 
 export function checkRunning(running: Running, channels: number): void {
   checkPerChannel("The running mean", running.mean.shape, channels);

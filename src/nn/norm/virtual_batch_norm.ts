@@ -14,7 +14,7 @@ import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { affineParameter } from "./affine_parameter.js";
 import { checkAxis } from "./running_norm.js";
-import { disposeStatistics, isFiniteBatch, runningStatsMove } from "./running_stats.js";
+import { areFinite, disposeStatistics, runningStatsMove } from "./running_stats.js";
 
 export interface VirtualBatchNormOptions extends PlacementOptions {
   readonly eps?: number;
@@ -75,7 +75,7 @@ export class VirtualBatchNorm extends Module {
         const mean = Tensor.empty([this.numFeatures], "float64");
         const variance = Tensor.empty([this.numFeatures], "float64");
         kernels.columnMoments(x.storage, { mean: mean.storage, variance: variance.storage }, on.view);
-        if (!isFiniteBatch({ mean, variance })) {
+        if (!areFinite(mean.storage, variance.storage)) {
           throw new NonFiniteError({
             rule: "A reference batch has finite statistics",
             got: `NaN or Inf in those of an input of shape ${formatShape(x.shape)}`,
@@ -104,7 +104,8 @@ export class VirtualBatchNorm extends Module {
     }
     const { out, extra } = batchNorm({ x, weight, bias }, { axis, eps });
     // A batch with NaN or Inf would spoil every later one.
-    if (runningStatsMove() && isFiniteBatch(extra)) this.keep(extra.mean!, extra.variance, x.size / numFeatures);
+    if (runningStatsMove() && areFinite(extra.mean!.storage, extra.variance.storage))
+      this.keep(extra.mean!, extra.variance, x.size / numFeatures);
     disposeStatistics(extra);
     return out;
   }
