@@ -15,7 +15,7 @@ const modules: Record<string, () => Promise<unknown>> = {
 const folder = new URL("../docs/", import.meta.url);
 const textOf = (page: string): string => readFileSync(new URL(page, folder), "utf8");
 const norms = readdirSync(new URL("norms/", folder)).map((f) => `norms/${f}`);
-const pages = ["profile.md", ...norms].filter((f) => f.endsWith(".md") && textOf(f).includes("```js\n"));
+const pages = ["profile.md", "capture.md", ...norms].filter((f) => f.endsWith(".md") && textOf(f).includes("```js\n"));
 
 /** A block as a function body: imports become requires, so that the sources are what runs. */
 function compile(code: string): (require: (name: string) => unknown) => Promise<void> {

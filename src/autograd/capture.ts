@@ -13,6 +13,7 @@ export interface CaptureOptions {
 }
 
 /** What a captured function returns: tensors, alone or in arrays and plain objects, or nothing. */
+// biome-ignore lint/suspicious/noConfusingVoidType: a function without a return is of type void
 export type CapturedResult =
   | Tensor
   | readonly CapturedResult[]

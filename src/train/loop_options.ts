@@ -1,5 +1,5 @@
 import { OptionError } from "../base/errors.js";
-import { checkNumber, checkPositiveInteger, readOptions } from "../base/options.js";
+import { checkBoolean, checkNumber, checkPositiveInteger, readOptions } from "../base/options.js";
 import { Module } from "../nn/module.js";
 import type { Callback } from "./callback.js";
 import type { EarlyStoppingOptions } from "./early_stopping.js";
@@ -18,6 +18,8 @@ export interface LoopOptions {
   /** When the schedule moves on. Default "epoch". */
   readonly schedulerEvery?: "step" | "epoch";
   readonly callbacks?: readonly Callback[];
+  /** Captures forward and backward, which from the third batch of a shape on are replayed (docs/capture.md). Default false. */
+  readonly capture?: boolean;
   /** Gradients are scaled so that their joint norm is at most this. */
   readonly clipNorm?: number;
   readonly earlyStopping?: EarlyStoppingOptions;
@@ -47,6 +49,7 @@ export const loopDefaults = {
   scheduler: optional<TrainerScheduler>(),
   schedulerEvery: "epoch" as "step" | "epoch",
   callbacks: [] as readonly Callback[],
+  capture: false,
   clipNorm: optional<number>(),
   earlyStopping: optional<EarlyStoppingOptions>(),
   evaluateEverySteps: optional<number>(),
@@ -68,6 +71,7 @@ export function readLoopOptions(given: LoopOptions) {
     throw missing("schedulerEvery", '"step" or "epoch"', o.schedulerEvery);
   }
   checkPositiveInteger("Trainer: epochs", epochs);
+  checkBoolean("Trainer: capture", o.capture);
   if (o.clipNorm !== undefined) checkNumber("Trainer: clipNorm", o.clipNorm, "above 0", (v) => v > 0);
   for (const key of ["evaluateEverySteps", "normStatisticsEverySteps"] as const) {
     if (o[key] !== undefined) checkPositiveInteger(`Trainer: ${key}`, o[key]);

@@ -193,6 +193,19 @@ describe("Trainer", () => {
   });
 });
 
+it("captured, with dropout, clipping, statistics in between and a smaller last batch: the same bits", async () => {
+  const run = async (capture: boolean) => {
+    const options = { ...parts(), ...quiet, seed: 9, clipNorm: 0.5, normStatisticsEverySteps: 7, capture };
+    const log = new EventLog("run");
+    const result = await new Trainer({ ...options, callbacks: [log] }).fit();
+    return { hash: result.lossHash, testLoss: result.testLoss, bits: bits(log) };
+  };
+  const live = heap.stats.liveBytes;
+  const captured = await run(true);
+  expect(heap.stats.liveBytes).toBeLessThanOrEqual(live + 65536);
+  expect(captured).toEqual(await run(false));
+});
+
 describe("checkpoints", () => {
   const path = () => join(folder, "run.evk");
 

@@ -1,3 +1,4 @@
+import { type Captured, capture, type Tensor } from "../autograd/index.js";
 import { NonFiniteError, StateError } from "../base/errors.js";
 import type { NormLayerStatistics, RunEndEvent, TrainingEvent } from "../base/events.js";
 import { globalRandom } from "../base/random.js";
@@ -56,6 +57,7 @@ export class TrainingLoop implements TrainerHandle {
   protected readonly options: ReadLoopOptions;
   protected readonly callbacks: Callback[];
   private readonly loss: LossFunction;
+  private readonly captured: Captured<[Tensor, Tensor], Tensor> | null;
   private readonly stopping: EarlyStopping | null;
   private losses = new LossRecord();
   private epochsDone = 0;
@@ -72,6 +74,7 @@ export class TrainingLoop implements TrainerHandle {
     this.options = readLoopOptions(options);
     this.callbacks = [...this.options.callbacks];
     this.loss = lossFunction(this.options.loss);
+    this.captured = this.options.capture ? capture((x: Tensor, y: Tensor) => this.differentiate(x, y)) : null;
     const { earlyStopping, test } = this.options;
     this.stopping = earlyStopping ? new EarlyStopping(earlyStopping, test !== undefined) : null;
   }
@@ -118,6 +121,7 @@ export class TrainingLoop implements TrainerHandle {
       await this.fail(error);
       throw error;
     } finally {
+      this.captured?.dispose();
       this.running = false;
     }
   }
@@ -185,18 +189,24 @@ export class TrainingLoop implements TrainerHandle {
     const { x, y } = next.value;
     const step = this.step + 1;
     const watched = every !== undefined && (step === 1 || step % every === 0);
-    optimizer.zeroGrad();
-    const { result: output, layers } = watched
-      ? watchNormLayers(model, () => model.forward(x))
-      : { result: model.forward(x), layers: null };
-    const lossTensor = this.loss(output, y);
+    const { result: lossTensor, layers } = watched
+      ? watchNormLayers(model, () => this.differentiate(x, y))
+      : { result: (this.captured ?? this.differentiate).call(this, x, y), layers: null };
     const loss = lossTensor.item();
     if (!Number.isFinite(loss)) throw this.notFinite("loss", loss, step);
-    lossTensor.backward();
     const gradNorm = clipNorm === undefined ? null : this.clip(clipNorm, step);
     const seen = layers?.() ?? null;
     optimizer.step();
     return { loss, gradNorm, layers: seen };
+  }
+
+  /** The loss, with the gradients that belong to it. */
+  private differentiate(x: Tensor, y: Tensor): Tensor {
+    const { model, optimizer } = this.options;
+    optimizer.zeroGrad();
+    const loss = this.loss(model.forward(x), y);
+    loss.backward();
+    return loss;
   }
 
   private clip(clipNorm: number, step: number): number {

@@ -210,6 +210,26 @@ describe("a captured training step", () => {
     expect(run(captured)).toEqual(run(plain));
   });
 
+  test.each([
+    ["weightNorm", () => nn.weightNorm(new nn.Conv2d(1, 5, 8))],
+    ["weightStandardization", () => nn.weightStandardization(new nn.Conv2d(1, 5, 8))],
+    ["SyncBatchNorm of one rank", () => new nn.Sequential(new nn.SyncBatchNorm(1), new nn.Conv2d(1, 5, 8))],
+  ])("%s", (_, layer) => {
+    expectAlike(() => {
+      const model = new nn.Sequential(layer() as nn.Module, new nn.Flatten());
+      const optimizer = new optim.SGD(model.parameters(), { lr: 0.1, momentum: 0.9 });
+      const loss = new nn.CrossEntropyLoss();
+      const step = (x: Tensor, y: Tensor) => {
+        optimizer.zeroGrad();
+        const value = loss.forward(model.forward(x), y);
+        value.backward();
+        optimizer.step();
+        return value;
+      };
+      return { model, step };
+    }, images(5));
+  });
+
   test.each(stepModels.map((m) => [m.name, m] as const))("%s, five steps", (_, { build }) => {
     const run = (captured: boolean) => {
       const made = build(1);

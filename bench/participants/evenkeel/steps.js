@@ -1,5 +1,5 @@
 import { stepModels } from "../../../dist/cli/step_models.js";
-import { manualSeed } from "../../../dist/index.js";
+import { capture, manualSeed, scope } from "../../../dist/index.js";
 import { CHECKED_STEPS } from "../../cases/steps.js";
 
 const copyOf = (t) => ({ shape: t.shape, data: Float32Array.from(t.dataSync()) });
@@ -13,12 +13,15 @@ export function step({ model: name }) {
       .filter(([key]) => key !== "num_batches_tracked" && !key.endsWith(".num_batches_tracked"))
       .map(([key, t]) => [`p:${key}`, copyOf(t)]),
   );
+  const update = capture(training.update);
+  const train = () => scope(() => update().item());
   const given = { ...parameters, input: copyOf(batch.input), target: copyOf(batch.target) };
   return {
     given,
-    run: { train: () => void training.step() },
-    results: () => ({ losses: Float64Array.from({ length: CHECKED_STEPS }, () => training.step()) }),
+    run: { train: () => void train() },
+    results: () => ({ losses: Float64Array.from({ length: CHECKED_STEPS }, train) }),
     release() {
+      update.dispose();
       optimizer.dispose?.();
       model.dispose?.();
       batch.input.dispose();

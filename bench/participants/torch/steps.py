@@ -3,7 +3,7 @@ from torch import nn
 
 from prepared import Prepared
 
-CHECKED_STEPS = 2
+CHECKED_STEPS = 3
 
 
 def block(inside, outside):
