@@ -13,12 +13,12 @@ export interface CaptureOptions {
 }
 
 /** What a captured function returns: tensors, alone or in arrays and plain objects, or nothing. */
-// biome-ignore lint/suspicious/noConfusingVoidType: a function without a return is of type void
 export type CapturedResult =
   | Tensor
   | readonly CapturedResult[]
   | { readonly [name: string]: CapturedResult }
   | null
+  // biome-ignore lint/suspicious/noConfusingVoidType: a function without a return is of type void
   | void;
 
 export interface Captured<A extends readonly Tensor[], R> {
