@@ -14,6 +14,8 @@ const WEIGHT_ROWS = 64;
 const WEIGHT_CHANNELS = 128;
 const WEIGHT_TILES = 160;
 const WEIGHT_SOURCE = 1 << 18;
+/** Tiles that are worth partial sums of their own. */
+const FEW_TILES = 64;
 /** Partial weight gradients, in elements: 4 MiB in all unless one alone is larger. */
 const PARTIAL_SUMS = 1 << 20;
 
@@ -44,18 +46,23 @@ interface Filter {
  * the products they save (28x28 and 8x8 images: 3 channels 1.0 of the direct kernel's time, 4 0.85, 32 0.48).
  */
 function fits(p: ConvPlan, channels: number, rows: number): boolean {
-  const plain = [0, 1, 2].every((a) => p.stride[a] === 1 && p.dilation[a] === 1);
+  if (p.kernel[1] !== 3 || p.kernel[2] !== 3 || p.groups !== 1 || channels < 4 || rows < 2) return false;
   const flat = p.kernel[0] === 1 && p.padding[0] === 0 && p.input[0] === 1;
-  return plain && flat && p.kernel[1] === 3 && p.kernel[2] === 3 && p.groups === 1 && channels >= 4 && rows >= 2;
+  return flat && [0, 1, 2].every((a) => p.stride[a] === 1 && p.dilation[a] === 1);
 }
 
 export function winogradForward(p: ConvPlan): Filter | null {
   if (!fits(p, p.inChannels, p.outChannels)) return null;
   return {
-    ...{ batch: p.batch, channels: p.inChannels, rows: p.outChannels },
-    ...{ source: [p.input[1], p.input[2]], target: [p.output[1], p.output[2]] },
-    ...{ origin: [-p.padding[1], -p.padding[2]] },
-    ...{ rowStride: p.inChannels * 9, channelStride: 9, flip: false },
+    batch: p.batch,
+    channels: p.inChannels,
+    rows: p.outChannels,
+    source: [p.input[1], p.input[2]],
+    target: [p.output[1], p.output[2]],
+    origin: [-p.padding[1], -p.padding[2]],
+    rowStride: p.inChannels * 9,
+    channelStride: 9,
+    flip: false,
   };
 }
 
@@ -67,12 +74,21 @@ export function winogradWeightGrad(p: ConvPlan): Filter | null {
 export function winogradInputGrad(p: ConvPlan): Filter | null {
   if (!fits(p, p.outChannels, p.inChannels)) return null;
   return {
-    ...{ batch: p.batch, channels: p.outChannels, rows: p.inChannels },
-    ...{ source: [p.output[1], p.output[2]], target: [p.input[1], p.input[2]] },
-    ...{ origin: [p.padding[1] - 2, p.padding[2] - 2] },
-    ...{ rowStride: 9, channelStride: p.inChannels * 9, flip: true },
+    batch: p.batch,
+    channels: p.outChannels,
+    rows: p.inChannels,
+    source: [p.output[1], p.output[2]],
+    target: [p.input[1], p.input[2]],
+    origin: [p.padding[1] - 2, p.padding[2] - 2],
+    rowStride: 9,
+    channelStride: p.inChannels * 9,
+    flip: true,
   };
 }
+
+/** Floats for 4 vectors of each row and quad of columns of one image, and for an image narrower than a vector. */
+const copyOf = ([height]: readonly [number, number], lines: number, columns: number): number =>
+  (2 * lines + 2) * 16 * Math.ceil(columns / 4) + height * 4;
 
 /**
  * Winograd's F(2x2, 3x3): 16 products for 36. Error against float64 beside the direct kernel's, as a part of the largest
@@ -95,7 +111,7 @@ export function winograd(source: Slot, weight: Slot, bias: Slot | null, target: 
   const length = (Math.ceil((unitLines * unitColumns + 4) / 16) | 1) * 16;
   const rowBlock = Math.min(unitRows, Math.max(4, Math.floor(PRODUCTS / 16 / length / 4) * 4));
   const kBlock = Math.ceil(channels / Math.ceil(channels / K_BLOCK));
-  const copyFloats = (2 * unitLines + 2 + 2 * Math.ceil(unitLines / imageLines)) * (Math.ceil(unitColumns / 4) * 8 + 2);
+  const copyFloats = copyOf(f.source, Math.min(unitLines, imageLines), unitColumns);
   const copyAligned = Math.ceil(copyFloats / 16) * 16;
   const packedBytes = aligned(16 * panels * 4 * channels * 4);
   const threadBytes = aligned(64 + (copyAligned + 16 * ((channels + rowBlock) * length + 32)) * 4);
@@ -142,9 +158,11 @@ export function winogradWeights(x: Slot, dy: Slot, dWeight: Slot, f: Filter): vo
   const size = 16 * Math.ceil(rows / 4) * 4 * channels;
   const unitLines = Math.min(Math.max(1, Math.floor(most / unitColumns)), lines);
   const wanted = Math.min(Math.ceil(UNITS / (rowUnits * channelUnits)), Math.floor(PARTIAL_SUMS / size));
-  const parts = Math.max(1, Math.min(wanted, Math.floor(lines / unitLines)));
+  // Small sums are cut in up to four, so that there is work for several threads.
+  const few = Math.min(4, Math.floor((lines * columns) / FEW_TILES), lines);
+  const parts = Math.max(1, Math.min(wanted, Math.max(few, Math.floor(lines / unitLines))));
   const length = (Math.ceil((unitLines * unitColumns + 4) / 16) | 1) * 16;
-  const copyFloats = (2 * unitLines + 2) * (Math.ceil(unitColumns / 4) * 8 + 2);
+  const copyFloats = Math.max(copyOf(f.source, Math.min(unitLines, imageLines), unitColumns), f.target[0] * 4);
   const copyAligned = Math.ceil(copyFloats / 16) * 16;
   const sumBytes = parts * size * 4;
   const threadBytes = aligned((copyAligned + 16 * ((unitChannels + unitRows) * length + 32)) * 4);

@@ -1,4 +1,4 @@
-import { copyRow, sums, zeroRun } from "./lib_conv";
+import { sums } from "./lib_conv";
 import { madd } from "./lib_gemm";
 
 // Transforms of Winograd's minimal filtering F(2x2, 3x3) and F(3x3, 2x2) (Lavin & Gray 2015): a tile of 4x4 inputs becomes
@@ -8,50 +8,92 @@ import { madd } from "./lib_gemm";
 @inline function evens(a: v128, b: v128): v128 { return v128.shuffle<f32>(a, b, 0, 2, 4, 6); }
 @inline function odds(a: v128, b: v128): v128 { return v128.shuffle<f32>(a, b, 1, 3, 5, 7); }
 
-/**
- * V = B' d B for four tiles, their first row at src, rows `row` bytes apart. Component i, j goes to dst + (4 i + j) * step.
- * Reads 10 floats of each row.
- */
-export function inputTiles(src: usize, row: usize, dst: usize, step: usize): void {
-  const step2 = step + step, step3 = step2 + step, step4 = step2 + step2;
-  let a = v128.load(src), b = v128.load(src, 16), c = v128.load(src, 8), d = v128.load(src, 24);
-  let x0 = evens(a, b), x1 = odds(a, b), x2 = evens(c, d), x3 = odds(c, d);
-  const p0 = f32x4.sub(x0, x2), p1 = f32x4.add(x1, x2), p2 = f32x4.sub(x2, x1), p3 = f32x4.sub(x1, x3);
-  src += row;
-  const one = src;
-  src += row;
-  a = v128.load(src); b = v128.load(src, 16); c = v128.load(src, 8); d = v128.load(src, 24);
-  x0 = evens(a, b); x1 = odds(a, b); x2 = evens(c, d); x3 = odds(c, d);
-  const r0 = f32x4.sub(x0, x2), r1 = f32x4.add(x1, x2), r2 = f32x4.sub(x2, x1), r3 = f32x4.sub(x1, x3);
-  v128.store(dst, f32x4.sub(p0, r0));
-  v128.store(dst + step, f32x4.sub(p1, r1));
-  v128.store(dst + step2, f32x4.sub(p2, r2));
-  v128.store(dst + step3, f32x4.sub(p3, r3));
-  dst += step4;
-  a = v128.load(one); b = v128.load(one, 16); c = v128.load(one, 8); d = v128.load(one, 24);
-  x0 = evens(a, b); x1 = odds(a, b); x2 = evens(c, d); x3 = odds(c, d);
-  const q0 = f32x4.sub(x0, x2), q1 = f32x4.add(x1, x2), q2 = f32x4.sub(x2, x1), q3 = f32x4.sub(x1, x3);
-  v128.store(dst, f32x4.add(q0, r0));
-  v128.store(dst + step, f32x4.add(q1, r1));
-  v128.store(dst + step2, f32x4.add(q2, r2));
-  v128.store(dst + step3, f32x4.add(q3, r3));
-  dst += step4;
-  v128.store(dst, f32x4.sub(r0, q0));
-  v128.store(dst + step, f32x4.sub(r1, q1));
-  v128.store(dst + step2, f32x4.sub(r2, q2));
-  v128.store(dst + step3, f32x4.sub(r3, q3));
-  dst += step4;
-  src += row;
-  a = v128.load(src); b = v128.load(src, 16); c = v128.load(src, 8); d = v128.load(src, 24);
-  x0 = evens(a, b); x1 = odds(a, b); x2 = evens(c, d); x3 = odds(c, d);
-  v128.store(dst, f32x4.sub(q0, f32x4.sub(x0, x2)));
-  v128.store(dst + step, f32x4.sub(q1, f32x4.add(x1, x2)));
-  v128.store(dst + step2, f32x4.sub(q2, f32x4.sub(x2, x1)));
-  v128.store(dst + step3, f32x4.sub(q3, f32x4.sub(x1, x3)));
+/** A mask for swizzle: lane l becomes element first + l of a row of which the vector at `from` is loaded, or 0 outside the row. */
+@inline function window(first: i32, from: i32, width: i32): v128 {
+  const lane = i32x4(0, 1, 2, 3), at = i32x4.add(i32x4.splat(first), lane);
+  const inside = v128.and(i32x4.ge_s(at, i32x4.splat(0)), i32x4.lt_s(at, i32x4.splat(width)));
+  const bytes = i32x4.mul(i32x4.sub(at, i32x4.splat(from)), i32x4.splat(0x04040404));
+  return v128.or(i32x4.add(bytes, i32x4.splat(0x03020100)), v128.not(inside));
 }
 
-/** Y = A' m A + bias for four tiles, component i, j at m + (4 i + j) * step: two rows of 8 floats at y and y + row. */
-export function outputTiles(m: usize, step: usize, bias: f32, y: usize, row: usize): void {
+/** Where to load a vector that has what exists of the elements first to first + 3, without leaving the row. */
+@inline function within(first: i32, width: i32): i32 { return min(max(first, 0), width - 4); }
+
+/** One row of d B for four tiles, from the 10 floats that it has. */
+@inline function rowQuad(low: v128, high: v128, next: v128, dst: usize): void {
+  const x0 = evens(low, high), x1 = odds(low, high);
+  const x2 = v128.shuffle<f32>(x0, next, 1, 2, 3, 4), x3 = v128.shuffle<f32>(x1, next, 1, 2, 3, 5);
+  v128.store(dst, f32x4.sub(x0, x2));
+  v128.store(dst, f32x4.add(x1, x2), 16);
+  v128.store(dst, f32x4.sub(x2, x1), 32);
+  v128.store(dst, f32x4.sub(x1, x3), 48);
+}
+
+/**
+ * d B for four tiles: rows h to h + n - 1 of a plane (zeros outside it) from element `first` on, 4 vectors a row to dst.
+ * Rows are read where they lie; width >= 4.
+ */
+function rowTiles(plane: usize, height: i32, width: i32, h: i32, n: i32, first: i32, dst: usize): void {
+  const a = within(first, width), b = within(first + 4, width), c = within(first + 8, width);
+  const aBytes = <usize>a << 2, bBytes = <usize>b << 2, cBytes = <usize>c << 2;
+  const edge = a != first || c != first + 8;
+  let aMask = f32x4.splat(0), bMask = aMask, cMask = aMask;
+  if (edge) { aMask = window(first, a, width); bMask = window(first + 4, b, width); cMask = window(first + 8, c, width); }
+  for (const end = h + n; h < end; h++, dst += 64) {
+    if (<u32>h >= <u32>height) {
+      const zero = f32x4.splat(0);
+      v128.store(dst, zero); v128.store(dst, zero, 16); v128.store(dst, zero, 32); v128.store(dst, zero, 48);
+      continue;
+    }
+    const row = plane + ((<usize>h * <usize>width) << 2);
+    let low = v128.load(row + aBytes), high = v128.load(row + bBytes), next = v128.load(row + cBytes);
+    if (edge) { low = v128.swizzle(low, aMask); high = v128.swizzle(high, bMask); next = v128.swizzle(next, cMask); }
+    rowQuad(low, high, next, dst);
+  }
+}
+
+/** One row for all quads of a wide image, `quad` bytes apart; no masks where a quad lies inside the row. */
+function wideRow(
+  plane: usize, height: i32, width: i32, h: i32, first: i32, columns: i32, dst: usize, quad: usize,
+): void {
+  const row = plane + ((<usize>h * <usize>width) << 2), exists = <u32>h < <u32>height;
+  for (let j = 0; j < columns; j += 4, dst += quad) {
+    j = min(j, columns - 4);
+    const from = first + 2 * j;
+    if (exists && from >= 0 && from + 12 <= width) {
+      const at = row + (<usize>from << 2);
+      rowQuad(v128.load(at), v128.load(at, 16), v128.load(at, 32), dst);
+    } else {
+      rowTiles(plane, height, width, h, 1, from, dst);
+    }
+  }
+}
+
+/** One component of a row of d B: a column of four numbers of B' d B, from rows 64 bytes apart. */
+@inline function columnTiles(src: usize, dst: usize, step4: usize): void {
+  const p = v128.load(src), q = v128.load(src, 64), r = v128.load(src, 128), s = v128.load(src, 192);
+  v128.store(dst, f32x4.sub(p, r));
+  dst += step4;
+  v128.store(dst, f32x4.add(q, r));
+  dst += step4;
+  v128.store(dst, f32x4.sub(r, q));
+  v128.store(dst + step4, f32x4.sub(q, s));
+}
+
+/** V = B' d B for four tiles from four rows of d B. Component i, j goes to dst + (4 i + j) * step. */
+function inputTiles(src: usize, dst: usize, step: usize): void {
+  const step4 = step << 2;
+  columnTiles(src, dst, step4);
+  columnTiles(src + 16, dst + step, step4);
+  columnTiles(src + 32, dst + step + step, step4);
+  columnTiles(src + 48, dst + step + step + step, step4);
+}
+
+/**
+ * Y = A' m A + bias for four tiles, component i, j at m + (4 i + j) * step: two rows at y and y + row, of 8 floats if
+ * `whole`, else of 4, from the first two tiles.
+ */
+export function outputTiles(m: usize, step: usize, bias: f32, y: usize, row: usize, whole: bool): void {
   const step4 = step << 2, step8 = step << 3, step12 = step4 + step8, shift = f32x4.splat(bias);
   let m1 = v128.load(m + step4), m2 = v128.load(m + step8);
   const s0 = f32x4.add(f32x4.add(v128.load(m), m1), m2), t0 = f32x4.sub(f32x4.sub(m1, m2), v128.load(m + step12));
@@ -67,11 +109,11 @@ export function outputTiles(m: usize, step: usize, bias: f32, y: usize, row: usi
   let even = f32x4.add(f32x4.add(f32x4.add(s0, s1), s2), shift);
   let odd = f32x4.add(f32x4.sub(f32x4.sub(s1, s2), s3), shift);
   v128.store(y, v128.shuffle<f32>(even, odd, 0, 4, 1, 5));
-  v128.store(y, v128.shuffle<f32>(even, odd, 2, 6, 3, 7), 16);
+  if (whole) v128.store(y, v128.shuffle<f32>(even, odd, 2, 6, 3, 7), 16);
   even = f32x4.add(f32x4.add(f32x4.add(t0, t1), t2), shift);
   odd = f32x4.add(f32x4.sub(f32x4.sub(t1, t2), t3), shift);
   v128.store(y + row, v128.shuffle<f32>(even, odd, 0, 4, 1, 5));
-  v128.store(y + row, v128.shuffle<f32>(even, odd, 2, 6, 3, 7), 16);
+  if (whole) v128.store(y + row, v128.shuffle<f32>(even, odd, 2, 6, 3, 7), 16);
 }
 
 @inline function half(a: v128): v128 { return f32x4.mul(a, f32x4.splat(0.5)); }
@@ -126,32 +168,52 @@ export function kernelTiles(g: usize, row: usize, valid: i32, flip: bool, dst: u
   unitChannels: f64; channelUnits: f64; parts: f64;
 }
 
+/** Rows of a plane narrower than a vector, filled up with zeros to 4 floats. */
+function widen(plane: usize, height: i32, width: i32, dst: usize): void {
+  for (let h = 0; h < height; h++, plane += <usize>width << 2, dst += 16) {
+    for (let j: usize = 0; j < 16; j += 4) store<f32>(dst + j, j < <usize>width << 2 ? load<f32>(plane + j) : 0);
+  }
+}
+
 /**
  * Transforms the source of a unit's tiles: component i of channel c at v + i * vStep + c * length, tiles one after the other.
- * `copy` takes the lines of one channel of one image, padded.
+ * `copy` takes what rowTiles makes of one image, by columns of quads.
  */
 export function sourceTiles(
   s: Tiles, channel: i32, channels: i32, firstLine: i32, lastLine: i32, column: i32, columns: i32, copy: usize, v: usize, vStep: usize,
 ): void {
   const height = <i32>s.sourceHeight, width = <i32>s.sourceWidth, imageLines = <i32>s.imageLines;
-  const plane = (<usize>height * <usize>width) << 2, length = <usize>s.length << 2;
-  const copied = ((columns + 3) & ~3) * 2 + 2, copyBytes = <usize>copied << 2;
-  const left = <i32>s.originWidth + 2 * column;
+  const plane = (<usize>height * <usize>width) << 2, length = <usize>s.length << 2, line4 = <usize>columns << 2;
+  const left = <i32>s.originWidth + 2 * column, wide = max(4, width);
   for (let c = 0; c < channels; c++) {
     let to = v + <usize>c * length;
     for (let line = firstLine; line < lastLine; ) {
       const image = line / imageLines, first = line % imageLines;
       const n = min(imageLines - first, lastLine - line);
-      const from = <usize>s.source + (<usize>image * <usize>s.channels + <usize>(channel + c)) * plane;
-      let h = <i32>s.originHeight + 2 * first;
-      for (let at = copy, end = copy + <usize>(2 * n + 2) * copyBytes; at < end; at += copyBytes, h++) {
-        if (<u32>h < <u32>height) copyRow(at, from + ((<usize>h * <usize>width) << 2), left, 1, copied, width);
-        else zeroRun(at, copied);
+      let from = <usize>s.source + (<usize>image * <usize>s.channels + <usize>(channel + c)) * plane;
+      if (width < 4) {
+        widen(from, height, width, copy);
+        from = copy;
       }
-      // A last quad that is not whole writes on; the next line lies there, or the end.
-      for (let i = 0, at = copy; i < n; i++, at += copyBytes << 1, to += <usize>columns << 2) {
-        for (let j: usize = 0; j < <usize>columns; j += 4) inputTiles(at + (j << 3), copyBytes, to + (j << 2), vStep);
+      // Narrow images go a column of quads at a time, wide ones row by row, in the order that memory has. The last quad
+      // overlaps its neighbour; a line shorter than a quad writes on, where the next one lies, or the end.
+      const rows = 2 * n + 2, quadBytes = <usize>rows << 6, top = <i32>s.originHeight + 2 * first;
+      const spread = copy + (width < 4 ? <usize>height << 4 : 0);
+      if (columns > 8) {
+        for (let h = 0, at = spread; h < rows; h++, at += 64) wideRow(from, height, wide, top + h, left, columns, at, quadBytes);
+      } else {
+        for (let j = 0, at = spread; j < columns; j += 4, at += quadBytes) {
+          if (columns > 4) j = min(j, columns - 4);
+          rowTiles(from, height, wide, top, rows, left + 2 * j, at);
+        }
       }
+      for (let i: usize = 0, dst = to; i < <usize>n; i++, dst += line4) {
+        for (let j = 0, at = spread + (i << 7); j < columns; j += 4, at += quadBytes) {
+          if (columns > 4) j = min(j, columns - 4);
+          inputTiles(at, dst + (<usize>j << 2), vStep);
+        }
+      }
+      to += <usize>n * line4;
       line += n;
     }
     for (let i = 0; i < 16; i++, to += vStep) v128.store(to, f32x4.splat(0));
@@ -162,22 +224,24 @@ export function sourceTiles(
 export function gradTiles(
   s: Tiles, row: i32, rows: i32, firstLine: i32, lastLine: i32, column: i32, columns: i32, copy: usize, d: usize, dStep: usize,
 ): void {
-  const height = <i32>s.targetHeight, width = <i32>s.targetWidth, imageLines = <i32>s.imageLines;
-  const plane = (<usize>height * <usize>width) << 2, length = <usize>s.length << 2;
-  const copied = ((columns + 3) & ~3) * 2, copyBytes = <usize>copied << 2;
+  const height = <i32>s.targetHeight, width = <i32>s.targetWidth, imageLines = <i32>s.imageLines, wide = max(4, width);
+  const plane = (<usize>height * <usize>width) << 2, length = <usize>s.length << 2, line4 = <usize>columns << 2;
   for (let r = 0; r < rows; r++) {
     let to = d + <usize>r * length;
     for (let line = firstLine; line < lastLine; ) {
       const image = line / imageLines, first = line % imageLines;
       const n = min(imageLines - first, lastLine - line);
-      const from = <usize>s.target + (<usize>image * <usize>s.rows + <usize>(row + r)) * plane;
-      let h = 2 * first;
-      for (let at = copy, end = copy + <usize>(2 * n) * copyBytes; at < end; at += copyBytes, h++) {
-        if (h < height) copyRow(at, from + ((<usize>h * <usize>width) << 2), 2 * column, 1, copied, width);
-        else zeroRun(at, copied);
+      let from = <usize>s.target + (<usize>image * <usize>s.rows + <usize>(row + r)) * plane;
+      if (width < 4) {
+        widen(from, height, width, copy);
+        from = copy;
       }
-      for (let i = 0, at = copy; i < n; i++, at += copyBytes << 1, to += <usize>columns << 2) {
-        for (let j: usize = 0; j < <usize>columns; j += 4) gradQuad(at + (j << 3), copyBytes, to + (j << 2), dStep);
+      const together = columns > 8 ? 1 : n;
+      for (let i = 0; i < n; i += together, to += <usize>together * line4) {
+        for (let j = 0; j < columns; j += 4) {
+          if (columns > 4) j = min(j, columns - 4);
+          gradQuads(from, height, wide, 2 * (first + i), together, 2 * (column + j), to + (<usize>j << 2), line4, dStep);
+        }
       }
       line += n;
     }
@@ -185,26 +249,43 @@ export function gradTiles(
   }
 }
 
-/** Four tiles of 2x2 numbers of dy, rows `row` bytes apart. */
-function gradQuad(src: usize, row: usize, dst: usize, step: usize): void {
+/** Four tiles of 2x2 numbers of dy, from element `first` of rows h and h + 1 on, in each of n lines. */
+function gradQuads(
+  plane: usize, height: i32, width: i32, h: i32, n: i32, first: i32, dst: usize, line: usize, step: usize,
+): void {
+  const a = within(first, width), b = within(first + 4, width);
+  const edge = b != first + 4;
+  let aMask = f32x4.splat(0), bMask = aMask;
+  if (edge) { aMask = window(first, a, width); bMask = window(first + 4, b, width); }
+  const aBytes = <usize>a << 2, bBytes = <usize>b << 2, rowBytes = <usize>width << 2;
   const step2 = step + step, step3 = step2 + step, step4 = step2 + step2;
-  let a = v128.load(src), b = v128.load(src, 16);
-  const p0 = evens(a, b), p3 = odds(a, b), p1 = f32x4.add(p0, p3), p2 = f32x4.sub(p0, p3);
-  a = v128.load(src + row); b = v128.load(src + row, 16);
-  const q0 = evens(a, b), q3 = odds(a, b), q1 = f32x4.add(q0, q3), q2 = f32x4.sub(q0, q3);
-  v128.store(dst, p0); v128.store(dst + step, p1); v128.store(dst + step2, p2); v128.store(dst + step3, p3);
-  dst += step4;
-  v128.store(dst, f32x4.add(p0, q0));
-  v128.store(dst + step, f32x4.add(p1, q1));
-  v128.store(dst + step2, f32x4.add(p2, q2));
-  v128.store(dst + step3, f32x4.add(p3, q3));
-  dst += step4;
-  v128.store(dst, f32x4.sub(p0, q0));
-  v128.store(dst + step, f32x4.sub(p1, q1));
-  v128.store(dst + step2, f32x4.sub(p2, q2));
-  v128.store(dst + step3, f32x4.sub(p3, q3));
-  dst += step4;
-  v128.store(dst, q0); v128.store(dst + step, q1); v128.store(dst + step2, q2); v128.store(dst + step3, q3);
+  let row = plane + <usize>h * rowBytes;
+  for (let i = 0; i < n; i++, h += 2, row += rowBytes << 1, dst += line) {
+    let low = v128.load(row + aBytes), high = v128.load(row + bBytes);
+    if (edge) { low = v128.swizzle(low, aMask); high = v128.swizzle(high, bMask); }
+    const p0 = evens(low, high), p3 = odds(low, high), p1 = f32x4.add(p0, p3), p2 = f32x4.sub(p0, p3);
+    v128.store(dst, p0); v128.store(dst + step, p1); v128.store(dst + step2, p2); v128.store(dst + step3, p3);
+    let q0 = f32x4.splat(0), q3 = q0;
+    if (h + 1 < height) {
+      const next = row + rowBytes;
+      low = v128.load(next + aBytes); high = v128.load(next + bBytes);
+      if (edge) { low = v128.swizzle(low, aMask); high = v128.swizzle(high, bMask); }
+      q0 = evens(low, high); q3 = odds(low, high);
+    }
+    const q1 = f32x4.add(q0, q3), q2 = f32x4.sub(q0, q3);
+    let to = dst + step4;
+    v128.store(to, f32x4.add(p0, q0));
+    v128.store(to + step, f32x4.add(p1, q1));
+    v128.store(to + step2, f32x4.add(p2, q2));
+    v128.store(to + step3, f32x4.add(p3, q3));
+    to += step4;
+    v128.store(to, f32x4.sub(p0, q0));
+    v128.store(to + step, f32x4.sub(p1, q1));
+    v128.store(to + step2, f32x4.sub(p2, q2));
+    v128.store(to + step3, f32x4.sub(p3, q3));
+    to += step4;
+    v128.store(to, q0); v128.store(to + step, q1); v128.store(to + step2, q2); v128.store(to + step3, q3);
+  }
 }
 
 /** Dot products of four rows of dy's tiles with two channels of the source's: 4 sums of each channel, or adds them. */

@@ -76,11 +76,11 @@ export function winograd_tiles(args: usize, lo: i32, hi: i32, worker: i32): void
             if (columns > 4) j = min(j, columns - 4);
             const x = 2 * (column + j), n = min(8, min(right - x, 2 * (columns - j)));
             const to = y + (<usize>x << 2);
-            if (n == 8 && below) {
-              outputTiles(from + (<usize>j << 2), mStep, shift, to, below);
+            if ((n & 3) == 0 && below) {
+              outputTiles(from + (<usize>j << 2), mStep, shift, to, below, n == 8);
               continue;
             }
-            outputTiles(from + (<usize>j << 2), mStep, shift, spot, 32);
+            outputTiles(from + (<usize>j << 2), mStep, shift, spot, 32, true);
             for (let i: usize = 0; i < <usize>n << 2; i += 4) store<f32>(to + i, load<f32>(spot + i));
             if (below) for (let i: usize = 0; i < <usize>n << 2; i += 4) store<f32>(to + below + i, load<f32>(spot + i, 32));
           }
