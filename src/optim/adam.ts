@@ -1,6 +1,6 @@
 import { checkNonNegative, checkNumber } from "../base/options.js";
 import { kernels } from "../kernels/dispatch.js";
-import { type Batch, Optimizer, type Parameters, storagesOf } from "./optimizer.js";
+import { type Batch, Optimizer, type Parameters } from "./optimizer.js";
 
 export interface AdamOptions {
   /** Step size. Default 1e-3. */
@@ -49,7 +49,7 @@ export class Adam extends Optimizer<AdamOptions> {
     const m = this.slots(batch, "m");
     const v = this.slots(batch, "v");
     const { lr, eps, weightDecay, maximize } = options;
-    kernels.adam(storagesOf(batch.params), storagesOf(batch.grads), m, v, {
+    kernels.adam(batch.params, batch.grads, m, v, {
       ...{ lr, beta1, beta2, eps, weightDecay, maximize, decoupled: this.decoupled },
       correction1: 1 - power1,
       correction2: 1 - power2,

@@ -21,9 +21,19 @@ export interface ParameterState {
 
 /** Parameters that are updated together: one type, and a state of the same age and kind. */
 export interface Batch {
-  readonly params: Tensor[];
-  readonly grads: Tensor[];
+  readonly members: Tensor[];
   readonly states: ParameterState[];
+  /** Where parameters, gradients and, by name, tensors of state lie. */
+  readonly params: Slot[];
+  readonly grads: Slot[];
+  readonly slots: Map<string, Slot[]>;
+}
+
+/** The batches of one group, which stay the same from step to step as long as the same parameters have gradients. */
+interface Batching {
+  readonly batches: Batch[];
+  /** For each parameter of the group its batch and place there; null while it has no gradient. */
+  readonly places: ({ readonly batch: Batch; readonly at: number } | null)[];
 }
 
 /** Everything needed to continue: plain data and tensors, parameters counted in the order of the groups. */
@@ -40,6 +50,7 @@ export abstract class Optimizer<O extends { lr: number }> {
   /** Options by group, with the parameters they apply to. Schedules write `lr` here. */
   readonly paramGroups: ({ params: Tensor[] } & O)[];
   private readonly state = new Map<Tensor, ParameterState>();
+  private readonly batchings = new Map<object, Batching>();
 
   /**
    * Throws OptionError for options with unknown names or values out of range, no parameters, one named twice, or one
@@ -87,36 +98,44 @@ export abstract class Optimizer<O extends { lr: number }> {
   }
 
   private stepGroups(): void {
-    for (const { params, ...rest } of this.paramGroups) {
-      const options = rest as unknown as O;
-      this.check(options);
-      for (const batch of this.batches(params)) {
-        this.update(batch, options);
-        for (const p of batch.params) p.storage.version++;
+    for (const group of this.paramGroups) {
+      this.check(group);
+      for (const batch of this.batches(group)) {
+        this.update(batch, group);
+        for (const p of batch.members) p.storage.version++;
       }
     }
   }
 
-  private batches(params: readonly Tensor[]): Batch[] {
+  private batches(group: { params: Tensor[] }): Batch[] {
+    const known = this.batchings.get(group);
+    if (known && refresh(known, group.params)) return known.batches;
+    const made = this.batching(group.params);
+    this.batchings.set(group, made);
+    return made.batches;
+  }
+
+  private batching(params: readonly Tensor[]): Batching {
     const batches: Batch[] = [];
-    for (const p of params) {
+    const places = params.map((p) => {
       const g = p.grad;
-      if (!g) continue;
+      if (!g) return null;
       let state = this.state.get(p);
       if (!state) {
         state = { tensors: {}, numbers: {} };
         this.state.set(p, state);
       }
-      let batch = batches.find((b) => b.params[0]!.dtype === p.dtype && alike(b.states[0]!, state!));
+      let batch = batches.find((b) => b.members[0]!.dtype === p.dtype && alike(b.states[0]!, state!));
       if (!batch) {
-        batch = { params: [], grads: [], states: [] };
+        batch = { members: [], states: [], params: [], grads: [], slots: new Map() };
         batches.push(batch);
       }
-      batch.params.push(p);
-      batch.grads.push(g);
+      batch.params.push(p.storage);
+      batch.grads.push(g.storage);
       batch.states.push(state);
-    }
-    return batches;
+      return { batch, at: batch.members.push(p) - 1 };
+    });
+    return { batches, places };
   }
 
   /** Forgets all gradients and gives their memory back. */
@@ -189,22 +208,28 @@ export abstract class Optimizer<O extends { lr: number }> {
   protected abstract update(batch: Batch, options: O): void;
 
   /** A tensor of each parameter's state, zero when first asked for. */
-  protected slots({ params, states }: Batch, name: string): Slot[] {
-    return states.map(({ tensors }, i) => {
-      let t = tensors[name];
-      if (!t) {
-        const { shape, dtype } = params[i]!;
-        t = own(Tensor.empty(shape, dtype));
-        kernels.fill(t.storage, 0);
-        tensors[name] = t;
-      }
-      return t.storage;
-    });
+  protected slots({ members, states, slots }: Batch, name: string): Slot[] {
+    let found = slots.get(name);
+    if (!found) {
+      found = states.map(({ tensors }, i) => {
+        let t = tensors[name];
+        if (!t) {
+          const { shape, dtype } = members[i]!;
+          t = own(Tensor.empty(shape, dtype));
+          kernels.fill(t.storage, 0);
+          tensors[name] = t;
+        }
+        return t.storage;
+      });
+      slots.set(name, found);
+    }
+    return found;
   }
 
   private disposeState(): void {
     for (const { tensors } of this.state.values()) for (const t of Object.values(tensors)) t.dispose();
     this.state.clear();
+    this.batchings.clear();
   }
 
   private checkParameters(): void {
@@ -227,7 +252,18 @@ export abstract class Optimizer<O extends { lr: number }> {
   }
 }
 
-export const storagesOf = (tensors: readonly Tensor[]): Slot[] => tensors.map((t) => t.storage);
+/** Takes over where gradients lie now. False where other parameters have one than before, or one has moved itself. */
+function refresh({ places }: Batching, params: readonly Tensor[]): boolean {
+  if (places.length !== params.length) return false;
+  for (let i = 0; i < params.length; i++) {
+    const [p, place] = [params[i]!, places[i]!];
+    if ((p.grad === null) !== (place === null)) return false;
+    if (place === null) continue;
+    if (place.batch.members[place.at] !== p || place.batch.params[place.at] !== p.storage) return false;
+    place.batch.grads[place.at] = p.grad!.storage;
+  }
+  return true;
+}
 
 /** Whether two states hold tensors of the same names and equal numbers. */
 function alike(a: ParameterState, b: ParameterState): boolean {

@@ -1,6 +1,6 @@
 import { checkNonNegative, checkNumber } from "../base/options.js";
 import { kernels } from "../kernels/dispatch.js";
-import { type Batch, Optimizer, type Parameters, storagesOf } from "./optimizer.js";
+import { type Batch, Optimizer, type Parameters } from "./optimizer.js";
 
 export interface RmspropOptions {
   /** Step size. Default 0.01. */
@@ -41,6 +41,6 @@ export class RMSprop extends Optimizer<RmspropOptions> {
     const square = this.slots(batch, "square");
     const average = options.centered ? this.slots(batch, "average") : null;
     const velocity = options.momentum > 0 ? this.slots(batch, "velocity") : null;
-    kernels.rmsprop(storagesOf(batch.params), storagesOf(batch.grads), square, average, velocity, options);
+    kernels.rmsprop(batch.params, batch.grads, square, average, velocity, options);
   }
 }

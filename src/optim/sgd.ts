@@ -1,7 +1,7 @@
 import { OptionError } from "../base/errors.js";
 import { checkNonNegative } from "../base/options.js";
 import { kernels } from "../kernels/dispatch.js";
-import { type Batch, Optimizer, type Parameters, storagesOf } from "./optimizer.js";
+import { type Batch, Optimizer, type Parameters } from "./optimizer.js";
 
 export interface SgdOptions {
   /** Step size. Default 1e-3. */
@@ -45,6 +45,6 @@ export class SGD extends Optimizer<SgdOptions> {
   protected override update(batch: Batch, options: SgdOptions): void {
     const first = batch.states[0]!.tensors.velocity === undefined;
     const velocity = options.momentum > 0 ? this.slots(batch, "velocity") : null;
-    kernels.sgd(storagesOf(batch.params), storagesOf(batch.grads), velocity, { ...options, first });
+    kernels.sgd(batch.params, batch.grads, velocity, { ...options, first });
   }
 }

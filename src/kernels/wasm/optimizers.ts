@@ -34,8 +34,8 @@ interface Table {
 /** Writes the table of places on the heap; the caller frees the block. Throws where a slot is not float32. */
 function tableOf(kernel: string, unit: number, ...lists: readonly (Slots | null)[]): Table {
   for (const list of lists) {
-    if (list?.some((slot) => slot.dtype !== "float32")) {
-      throw new UnsupportedKernel(`${kernel} has a WASM kernel for float32 only`);
+    for (let i = 0; list && i < list.length; i++) {
+      if (list[i]!.dtype !== "float32") throw new UnsupportedKernel(`${kernel} has a WASM kernel for float32 only`);
     }
   }
   const first = lists[0]!;

@@ -46,15 +46,14 @@ export function moveRunning(
   weight: number,
   convention: VarianceConvention = "unbiased",
 ): void {
-  const moves = [
-    [running.mean, mean, 1],
-    [running.variance, variance, convention === "unbiased" ? besselFactor(values) : 1],
-  ] as const;
-  for (const [to, from, scale] of moves) {
-    aboutToMove(to);
-    kernels.updateRunning(to.storage, from, repeat, weight, scale);
-    to.storage.version++;
-  }
+  move(running.mean, mean, repeat, weight, 1);
+  move(running.variance, variance, repeat, weight, convention === "unbiased" ? besselFactor(values) : 1);
+}
+
+function move(to: Tensor, from: Storage, repeat: number, weight: number, scale: number): void {
+  aboutToMove(to);
+  kernels.updateRunning(to.storage, from, repeat, weight, scale);
+  to.storage.version++;
 }
 
 /** Whether every statistic of the batch is a finite number; one NaN or Inf in the input makes one of them not. */
