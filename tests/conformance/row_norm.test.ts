@@ -44,6 +44,7 @@ const settings: Setting[] = [
   { about: "layer, rows by pairs, groups", ...group(35, 3, 30, 1) },
   { about: "layer on threads, few rows", ...layer(6, 6272) },
   { about: "layer on threads, long rows", ...layer(35, 16_385) },
+  { about: "layer on threads, long rows of groups", ...group(41, 2, 33_000, 1) },
   { about: "rms on threads", ...layer(600, 100), rms: true, bias: false },
   { about: "rms on threads, long rows, bias", ...layer(3, 20_001), rms: true },
   { about: "group on threads", ...group(5, 4, 16, 50 * 7) },

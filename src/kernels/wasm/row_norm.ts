@@ -13,16 +13,21 @@ const UNIT = 4096;
 const MERGE_UNIT = 256;
 /** Batch entries a unit, at most, where sums for dWeight and dBias run over the batch. */
 const BLOCK = 64;
-/** Below this many batch entries a unit's entries are all of them, and threads share out the columns. */
+/** Below this many batch entries, threads share out the columns in tiles of so many; */
 const FEW = 32;
-/** Rows longer than this are worked through in tiles, so that the sums for dWeight and dBias stay in cache. */
-const LONG_ROW = 16384;
 const TILE = 1024;
+/** rows longer than this go in tiles too, so that the sums for dWeight and dBias stay in cache: long ones, as memory likes it. */
+const LONG_ROW = 16384;
+const LONG_TILE = 4096;
+/** Batch entries a unit of tiles; see assembly/row_norm_grad_long.ts. */
+const LONG_BLOCK = 32;
 /** Rows whose dx comes before their shares of dWeight and dBias: many, so that reading goes on in one stream; but all in cache. */
 const TOGETHER = 32;
 const TOGETHER_BYTES = 1 << 18;
-/** Doubles of a row's terms; see RowTerms in assembly/row_norm.ts. */
-const TERMS = 4;
+/** Bytes of a row's terms; see RowTerms in assembly/lib_row_terms.ts. */
+const TERMS = 32;
+/** Elements whose shares are added in float32; see SPAN in assembly/lib_row_terms.ts. */
+const SPAN = 256;
 
 /**
  * Rows up to this length, and up to so many elements in all, are gone back through two at a time: longer rows that come from
@@ -192,32 +197,66 @@ function elementGrad(
   const batch = rows / groups;
   const elements = groups * size;
   const shares = out.dWeight !== null || out.dBias !== null;
-  // Few or long rows go in tiles of columns: threads get enough units, and the blocks' sums take little memory.
-  const columns = shares && (batch < FEW || size > LONG_ROW) ? Math.min(TILE, size) : size;
-  const tiles = Math.ceil(size / columns);
-  const block = tiles > 1 ? BLOCK : Math.min(BLOCK, Math.max(Math.ceil((4 * UNIT) / size), Math.ceil(batch / 16)));
-  if (shares && out.dx && tiles === 1 && (size <= SHORT_ROW || rows * size <= NEAR)) {
+  if (shares && (batch < FEW ? size > TILE : size > LONG_ROW)) {
+    longGrad(x, dy, weight, stats, out, view, eps, through);
+    return;
+  }
+  if (shares && out.dx && (size <= SHORT_ROW || rows * size <= NEAR)) {
     pairGrad(x, dy, weight, stats, out, view, eps, through);
     return;
   }
+  const block = Math.min(BLOCK, Math.max(Math.ceil((4 * UNIT) / size), Math.ceil(batch / 16)));
   const blocks = Math.ceil(batch / block);
-  const together = tiles > 1 ? TOGETHER : Math.max(8, Math.min(TOGETHER, Math.floor(TOGETHER_BYTES / (8 * size))));
-  const sums = 8 * TERMS * (tiles > 1 ? rows * tiles : together * scratchPlaces());
-  const partial = shares ? 16 * blocks * elements : 0;
-  const ones = weight ? 0 : 4 * elements;
-  const sinks = lines(sums + partial + ones);
-  const scratch = heap.allocate(sinks + (through ? 64 * scratchPlaces() : 0));
+  const together = Math.max(8, Math.min(TOGETHER, Math.floor(TOGETHER_BYTES / (8 * size))));
+  const partial = shares ? lines(16 * blocks * elements) : 0;
+  const ones = weight ? 0 : lines(4 * elements);
+  const stride = 64 + 8 * SPAN + TERMS * together;
+  const scratch = heap.allocate(partial + ones + stride * scratchPlaces());
   const at = heap.address(scratch);
-  if (!weight) fillOnes(at + sums + partial, elements);
+  if (!weight) fillOnes(at + partial, elements);
+  launch("row_norm_grad_elements", blocks * groups, 2 * rows * size, [
+    ...[x.ptr, dy.ptr, weight ? weight.ptr : at + partial, ptr(stats.mean), stats.variance.ptr, ptr(out.dx)],
+    ...[at + partial + ones, stride, shares ? at : 0, batch, groups, size, eps, block, together],
+    ...[...activationArgs(through), ptr(through?.bias ?? null), ptr(through?.dz ?? null)],
+  ]);
+  if (shares) mergeBlocks("row_norm_merge_elements", at, out, blocks, elements);
+  heap.free(scratch);
+}
+
+/**
+ * The same of few or long rows: in tiles of columns, so that threads get enough units and the sums for dWeight and dBias
+ * stay in cache. dx comes second.
+ */
+function longGrad(
+  x: Slot,
+  dy: Slot,
+  weight: Slot | null,
+  stats: RowStats,
+  out: NormGrads,
+  { rows, size, groups }: RowView,
+  eps: number,
+  through: Through | null,
+): void {
+  const batch = rows / groups;
+  const elements = groups * size;
+  const columns = size > LONG_ROW ? LONG_TILE : TILE;
+  const tiles = Math.ceil(size / columns);
+  const blocks = Math.ceil(batch / LONG_BLOCK);
+  const partial = lines(8 * blocks * elements);
+  const terms = lines(TERMS * rows * tiles);
+  const ones = weight ? 0 : lines(4 * elements);
+  const scratch = heap.allocate(partial + terms + ones + (through ? 64 * scratchPlaces() : 0));
+  const at = heap.address(scratch);
+  const w = weight ? weight.ptr : at + partial + terms;
+  if (!weight) fillOnes(w, elements);
   const args = [
-    ...[x.ptr, dy.ptr, weight ? weight.ptr : at + sums + partial, ptr(stats.mean), stats.variance.ptr, ptr(out.dx)],
-    ...[at, shares ? at + sums : 0, batch, groups, size, eps, block, columns, together],
-    ...throughArgs(through, at + sinks),
+    ...[x.ptr, dy.ptr, w, ptr(stats.mean), stats.variance.ptr, ptr(out.dx), at + partial, at],
+    ...[batch, groups, size, eps, columns, ...activationArgs(through), ptr(through?.bias ?? null)],
+    ...[ptr(through?.dz ?? null), at + partial + terms + ones],
   ];
-  const work = 2 * rows * size;
-  launch("row_norm_grad_elements", blocks * groups * tiles, work, args);
-  if (tiles > 1 && out.dx) launch("row_norm_grad_dx", rows, work, args);
-  if (shares) mergeBlocks(at + sums, out, blocks, elements);
+  launch("row_norm_grad_tiles", blocks * groups * tiles, rows * size, args);
+  if (out.dx) launch("row_norm_grad_dx", rows * tiles, rows * size, args);
+  mergeBlocks("row_norm_merge_tiles", at, out, blocks, elements);
   heap.free(scratch);
 }
 
@@ -249,7 +288,7 @@ function pairGrad(
     ...[at + ones, at + ones + partial, stride, batch, groups, size, eps, block, together],
     ...[...activationArgs(through), ptr(through?.bias ?? null), ptr(through?.dz ?? null)],
   ]);
-  mergeBlocks(at + ones, out, blocks, elements);
+  mergeBlocks("row_norm_merge_elements", at + ones, out, blocks, elements);
   heap.free(scratch);
 }
 
@@ -271,13 +310,13 @@ function fewGrad(
     ...[x.ptr, dy.ptr, ptr(weight), ptr(stats.mean), stats.variance.ptr, ptr(out.dx), at],
     ...[rows, size, eps, block],
   ]);
-  mergeBlocks(at, out, blocks, size);
+  mergeBlocks("row_norm_merge_elements", at, out, blocks, size);
   heap.free(partial);
 }
 
 /** dWeight and dBias from the blocks' sums at address `partial`, [blocks, 2, elements]. */
-function mergeBlocks(partial: number, out: NormGrads, blocks: number, elements: number): void {
-  launch("row_norm_merge_elements", Math.ceil(elements / MERGE_UNIT), blocks * elements, [
+function mergeBlocks(kernel: string, partial: number, out: NormGrads, blocks: number, elements: number): void {
+  launch(kernel, Math.ceil(elements / MERGE_UNIT), blocks * elements, [
     ...[partial, ptr(out.dWeight), ptr(out.dBias), blocks, elements, MERGE_UNIT],
   ]);
 }

@@ -18,6 +18,7 @@ export * from "./depthwise";
 export * from "./row_norm";
 export * from "./row_norm_grad_runs";
 export * from "./row_norm_grad_elements";
+export * from "./row_norm_grad_long";
 export * from "./row_norm_grad_pairs";
 export * from "./row_norm_grad_few";
 export * from "./column_norm";

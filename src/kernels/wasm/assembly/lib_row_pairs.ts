@@ -155,18 +155,3 @@ export function pairDxFine(
   put(dBias, f32x4.add(take(dBias, i, one), f32x4.add(g, g1)), i, one);
   put(dWeight, f32x4.add(take(dWeight, i, one), f32x4.add(m, f32x4.mul(e1, fine ? f32x4.sub(c1, l1) : c1))), i, one);
 }
-
-/** Adds n floats at p to the doubles at `wide`, and sets them to 0. */
-export function settleShares(p: usize, wide: usize, n: usize): void {
-  const end = p + (n << 2), zero = f32x4.splat(0);
-  for (const vectors = p + ((n & ~3) << 2); p < vectors; p += 16, wide += 32) {
-    const v = v128.load(p);
-    v128.store(p, zero);
-    v128.store(wide, f64x2.add(v128.load(wide), f64x2.promote_low_f32x4(v)));
-    v128.store(wide, f64x2.add(v128.load(wide, 16), f64x2.promote_low_f32x4(high(v))), 16);
-  }
-  for (; p < end; p += 4, wide += 8) {
-    store<f64>(wide, load<f64>(wide) + <f64>load<f32>(p));
-    store<f32>(p, 0);
-  }
-}

@@ -142,13 +142,13 @@ export function addSharesPlain(
   sharesOfRows(x, dy, next, count, terms, stride, dWeight, dBias, n, NOT);
 }
 
-/** Adds dy * xhat and dy of `count` rows, summed in float32, to the doubles of dWeight and dBias. */
+/** Adds dy * xhat and dy of `count` rows, summed in registers, to the n floats at `dWeight` and at `dBias`. */
 @inline function sharesOfRows(
   x: usize, dy: usize, next: usize, count: usize, terms: usize, stride: usize, dWeight: usize, dBias: usize, n: usize,
   how: i32,
 ): void {
   const stop = terms + count * stride, zero = f32x4.splat(0), end = x + (n << 2), toDy = dy - x;
-  for (const whole = x + ((n & ~15) << 2); x < whole; x += 64, dWeight += 128, dBias += 128) {
+  for (const whole = x + ((n & ~15) << 2); x < whole; x += 64, dWeight += 64, dBias += 64) {
     let a0 = zero, a1 = zero, a2 = zero, a3 = zero, b0 = zero, b1 = zero, b2 = zero, b3 = zero, p = x;
     for (let t = terms; t < stop; t += stride, p += next) {
       const q = p + toDy;
@@ -167,27 +167,27 @@ export function addSharesPlain(
       a3 = f32x4.add(a3, share(g, v128.load(p, 48), hi, lo, r, how));
       b3 = f32x4.add(b3, g);
     }
-    settle(dWeight, a0); settle(dWeight + 32, a1); settle(dWeight + 64, a2); settle(dWeight + 96, a3);
-    settle(dBias, b0); settle(dBias + 32, b1); settle(dBias + 64, b2); settle(dBias + 96, b3);
+    addTo(dWeight, a0, 0); addTo(dWeight, a1, 1); addTo(dWeight, a2, 2); addTo(dWeight, a3, 3);
+    addTo(dBias, b0, 0); addTo(dBias, b1, 1); addTo(dBias, b2, 2); addTo(dBias, b3, 3);
   }
-  for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16, dWeight += 32, dBias += 32) {
+  for (const vectors = x + ((end - x) & ~15); x < vectors; x += 16, dWeight += 16, dBias += 16) {
     let a = zero, b = zero, p = x;
     for (let t = terms; t < stop; t += stride, p += next) {
       const hi = v128.load32_splat(t), lo = v128.load32_splat(t, 4), r = v128.load32_splat(t, 8), g = v128.load(p + toDy);
       a = f32x4.add(a, share(g, v128.load(p), hi, lo, r, how));
       b = f32x4.add(b, g);
     }
-    settle(dWeight, a); settle(dBias, b);
+    addTo(dWeight, a, 0); addTo(dBias, b, 0);
   }
-  for (; x < end; x += 4, dWeight += 8, dBias += 8) {
+  for (; x < end; x += 4, dWeight += 4, dBias += 4) {
     let a: f32 = 0, b: f32 = 0, p = x;
     for (let t = terms; t < stop; t += stride, p += next) {
       const v = load<f32>(p), g = load<f32>(p + toDy);
       a += g * ((how != NOT ? v - load<f32>(t) - load<f32>(t, 4) : v) * load<f32>(t, 8));
       b += g;
     }
-    store<f64>(dWeight, load<f64>(dWeight) + <f64>a);
-    store<f64>(dBias, load<f64>(dBias) + <f64>b);
+    store<f32>(dWeight, load<f32>(dWeight) + a);
+    store<f32>(dBias, load<f32>(dBias) + b);
   }
 }
 
@@ -195,8 +195,21 @@ export function addSharesPlain(
   return f32x4.mul(g, f32x4.mul(centre(x, hi, lo, how), r));
 }
 
-/** Adds four floats to the four doubles at p. */
-@inline function settle(p: usize, v: v128): void {
-  v128.store(p, f64x2.add(v128.load(p), f64x2.promote_low_f32x4(v)));
-  v128.store(p, f64x2.add(v128.load(p, 16), f64x2.promote_low_f32x4(i64x2.shuffle(v, v, 1, 0))), 16);
+@inline function addTo(p: usize, v: v128, i: i32): void {
+  put(p, f32x4.add(take(p, i, false), v), i, false);
+}
+
+/** Adds n floats at p to the doubles at `wide`, and sets them to 0. */
+export function settle(p: usize, wide: usize, n: usize): void {
+  const end = p + (n << 2), zero = f32x4.splat(0);
+  for (const vectors = p + ((n & ~3) << 2); p < vectors; p += 16, wide += 32) {
+    const v = v128.load(p);
+    v128.store(p, zero);
+    v128.store(wide, f64x2.add(v128.load(wide), f64x2.promote_low_f32x4(v)));
+    v128.store(wide, f64x2.add(v128.load(wide, 16), f64x2.promote_low_f32x4(i64x2.shuffle(v, v, 1, 0))), 16);
+  }
+  for (; p < end; p += 4, wide += 8) {
+    store<f64>(wide, load<f64>(wide) + <f64>load<f32>(p));
+    store<f32>(p, 0);
+  }
 }

@@ -1,116 +1,79 @@
 // Backward of row normalization where weight differs from element to element (layer norm, root mean square).
 import { elementsDz, SEEN } from "./lib_rows";
-import { addShares, addSharesFine, addSharesPlain, elementDxRow, elementSums, elementSumsPlain } from "./lib_rows_grad";
+import { addShares, addSharesFine, addSharesPlain, elementSums, elementSumsPlain, settle } from "./lib_rows_grad";
+import { elementDx, RowTerms, SHORT_BLOCK, SPAN, TERMS } from "./lib_row_terms";
 
 @unmanaged class ElementGrad {
-  x: f64; dy: f64; weight: f64; mean: f64; variance: f64; dx: f64; sums: f64; partial: f64;
-  batch: f64; groups: f64; size: f64; eps: f64; block: f64; columns: f64; together: f64;
-  activation: f64; alpha: f64; bias: f64; dz: f64; scratch: f64;
+  x: f64; dy: f64; weight: f64; mean: f64; variance: f64; dx: f64; terms: f64; stride: f64; partial: f64;
+  batch: f64; groups: f64; size: f64; eps: f64; block: f64; together: f64;
+  activation: f64; alpha: f64; bias: f64; dz: f64;
 }
 
-/** What the shares of a row need, in float32; then its two sums. */
-@unmanaged class RowTerms { hi: f32; lo: f32; rstd: f32; unused: f32; sum: f64; sumX: f64; }
-const TERMS: usize = 32;
-/** Rows whose shares are added in float32 before they go to float64, */
-const SHORT_BLOCK: usize = 8;
-/** in spans of so many elements. */
-const SPAN: usize = 256;
-
 /**
- * Backward where weight differs from element to element. Unless `partial` is 0 it gets, for each block of batch entries, the
- * sums of dy * xhat and of dy in float64: [blocks, 2, groups * size]. A unit is `block` batch entries of one group and
- * `columns` elements. It takes `together` rows at a time: first their sums and dx (unless 0), each row while it is in the
- * first-level cache, then their shares of dWeight and dBias, element by element down the rows. Stores of dWeight and dBias
- * between those of dx would fill the store queue while dx waits for memory. (Without dx the sums serve to read the rows as
- * one stream, which is faster than down the rows.)
- * `sums` holds RowTerms: `together` for each thread where columns span the row; else one for each row and tile, [rows, tiles],
- * and dx is left to row_norm_grad_dx.
+ * Unless `partial` is 0 it gets, for each block of batch entries, the sums of dy * xhat and of dy in float64:
+ * [blocks, 2, groups * size]. A unit is `block` batch entries of one group. It takes `together` rows at a time: first their sums
+ * and dx (unless 0), each row while it is in the first-level cache, then their shares of dWeight and dBias, element by
+ * element down the rows. Stores of dWeight and dBias between those of dx would fill the store queue while dx waits for
+ * memory. (Without dx the sums serve to read the rows as one stream, which is faster than down the rows.)
+ * A thread has `stride` bytes at `terms`: a cache line, 2 * SPAN floats, and the terms of `together` rows.
  * With an activation the gradient to what went into it is written to `dz` and takes the place of dy, as in
  * row_norm_grad_runs. It may lie in dx, so that dx waits for the shares.
  */
 export function row_norm_grad_elements(args: usize, lo: i32, hi: i32, worker: i32): void {
   const a = changetype<ElementGrad>(args);
-  const size = <usize>a.size, groups = <usize>a.groups, columns = <usize>a.columns, block = <usize>a.block;
-  const tiles = (size + columns - 1) / columns, affine = groups * size, shares = a.partial != 0, hasDx = a.dx != 0;
+  const size = <usize>a.size, groups = <usize>a.groups, block = <usize>a.block;
+  const affine = groups * size, shares = a.partial != 0, hasDx = a.dx != 0;
   const means = <usize>a.mean, variances = <usize>a.variance, eps = a.eps, scale = 1 / a.size, batch = <usize>a.batch;
   const together = <usize>a.together, next = affine << 2, op = <i32>a.activation, alpha = <f32>a.alpha;
-  const place = op ? <usize>a.dz : <usize>a.dy, toDy = <usize>a.dy - place, sink = <usize>a.scratch + (<usize>worker << 6);
+  const place = op ? <usize>a.dz : <usize>a.dy, toDy = <usize>a.dy - place;
+  const sink = <usize>a.terms + <usize>worker * <usize>a.stride, floats = sink + 64, terms = floats + 8 * SPAN;
+  memory.fill(floats, 0, 8 * SPAN);
   for (let u = <usize>lo; u < <usize>hi; u++) {
-    const tile = u % tiles, column = tile * columns, n = min(columns, size - column);
-    const group = (u / tiles) % groups, b = u / tiles / groups, from = group * size + column;
-    const w = <usize>a.weight + (from << 2), bias = <usize>a.bias + (from << 2), partial = <usize>a.partial + ((2 * b * affine + from) << 3);
+    const group = u % groups, b = u / groups, from = group * size;
+    const w = <usize>a.weight + (from << 2), bias = <usize>a.bias + (from << 2);
+    const dWeight = <usize>a.partial + ((2 * b * affine + from) << 3), dBias = dWeight + (affine << 3);
     if (shares) {
-      memory.fill(partial, 0, n << 3);
-      memory.fill(partial + (affine << 3), 0, n << 3);
+      memory.fill(dWeight, 0, size << 3);
+      memory.fill(dBias, 0, size << 3);
     }
     const first = b * block, end = min(first + block, batch), p = (first * affine + from) << 2;
     let x = <usize>a.x + p, dy = place + p, dx = <usize>a.dx + p;
     for (let e = first; e < end; e += together) {
-      const count = min(together, end - e), stride = tiles == 1 ? TERMS : groups * tiles * TERMS;
-      const terms = <usize>a.sums + TERMS * (tiles == 1 ? <usize>worker * together : (e * groups + group) * tiles + tile);
-      const x0 = x, dy0 = dy, dx0 = dx;
+      const count = min(together, end - e), x0 = x, dy0 = dy, dx0 = dx;
       let fine = false;
       for (let i: usize = 0; i < count; i++, x += next, dy += next, dx += next) {
-        const row = (e + i) * groups + group, t = changetype<RowTerms>(terms + i * stride);
+        const row = (e + i) * groups + group, t = changetype<RowTerms>(terms + i * TERMS);
         const mean = means ? load<f64>(means + (row << 3)) : 0, h = <f32>mean, rest = mean - <f64>h;
         const rstd = 1 / sqrt<f64>(load<f64>(variances + (row << 3)) + eps);
         t.hi = h; t.lo = <f32>rest; t.rstd = <f32>rstd;
         if (abs(t.lo) * t.rstd > SEEN) fine = true;
-        if (op) elementsDz(x, w, bias, dy + toDy, dy, n, mean, <f32>rstd, means != 0, a.bias != 0, op - 1, alpha, sink);
-        if (means) elementSums(x, dy, w, n, h, changetype<usize>(t) + offsetof<RowTerms>("sum"));
-        else elementSumsPlain(x, dy, w, n, changetype<usize>(t) + offsetof<RowTerms>("sum"));
-        if (hasDx && tiles == 1 && !op) elementDx(x, dy, w, dx, n, h, rest, rstd, t.sum, t.sumX, scale);
+        if (op) elementsDz(x, w, bias, dy + toDy, dy, size, mean, <f32>rstd, means != 0, a.bias != 0, op - 1, alpha, sink);
+        if (means) elementSums(x, dy, w, size, h, changetype<usize>(t) + offsetof<RowTerms>("sum"));
+        else elementSumsPlain(x, dy, w, size, changetype<usize>(t) + offsetof<RowTerms>("sum"));
+        if (hasDx && !op) elementDx(x, dy, w, dx, size, h, rest, rstd, t.sum, t.sumX, scale);
       }
       if (shares) {
-        const dWeight = partial, dBias = partial + (affine << 3);
-        for (let c: usize = 0; c < n; c += SPAN) {
-          const span = min(SPAN, n - c), o = c << 2, d = c << 3;
+        for (let c: usize = 0; c < size; c += SPAN) {
+          const n = min(SPAN, size - c), o = c << 2;
           for (let i: usize = 0; i < count; i += SHORT_BLOCK) {
-            const p = i * next + o, rows = min(SHORT_BLOCK, count - i), t = terms + i * stride;
-            if (fine) addSharesFine(x0 + p, dy0 + p, next, rows, t, stride, dWeight + d, dBias + d, span);
-            else if (means) addShares(x0 + p, dy0 + p, next, rows, t, stride, dWeight + d, dBias + d, span);
-            else addSharesPlain(x0 + p, dy0 + p, next, rows, t, stride, dWeight + d, dBias + d, span);
+            const p = i * next + o, rows = min(SHORT_BLOCK, count - i), t = terms + i * TERMS, to = floats + 4 * SPAN;
+            if (fine) addSharesFine(x0 + p, dy0 + p, next, rows, t, TERMS, floats, to, n);
+            else if (means) addShares(x0 + p, dy0 + p, next, rows, t, TERMS, floats, to, n);
+            else addSharesPlain(x0 + p, dy0 + p, next, rows, t, TERMS, floats, to, n);
           }
+          settle(floats, dWeight + (c << 3), n);
+          settle(floats + 4 * SPAN, dBias + (c << 3), n);
         }
       }
-      if (!op || !hasDx || tiles > 1) continue;
+      if (!op || !hasDx) continue;
       for (let i: usize = 0, o: usize = 0; i < count; i++, o += next) {
-        const row = (e + i) * groups + group, t = changetype<RowTerms>(terms + i * stride);
+        const row = (e + i) * groups + group, t = changetype<RowTerms>(terms + i * TERMS);
         const rest = means ? load<f64>(means + (row << 3)) - <f64>t.hi : 0;
         const rstd = 1 / sqrt<f64>(load<f64>(variances + (row << 3)) + eps);
-        elementDx(x0 + o, dy0 + o, w, dx0 + o, n, t.hi, rest, rstd, t.sum, t.sumX, scale);
+        elementDx(x0 + o, dy0 + o, w, dx0 + o, size, t.hi, rest, rstd, t.sum, t.sumX, scale);
       }
     }
   }
-}
-
-/** dx from the tiles' sums, where row_norm_grad_elements worked in tiles. Unit u is row u. */
-export function row_norm_grad_dx(args: usize, lo: i32, hi: i32, worker: i32): void {
-  const a = changetype<ElementGrad>(args);
-  const size = <usize>a.size, groups = <usize>a.groups, columns = <usize>a.columns, tiles = (size + columns - 1) / columns;
-  const means = <usize>a.mean, variances = <usize>a.variance, fromDy = a.activation != 0 ? <usize>a.dz : <usize>a.dy;
-  for (let row = <usize>lo; row < <usize>hi; row++) {
-    const mean = means ? load<f64>(means + (row << 3)) : 0, h = <f32>mean;
-    const rstd = 1 / sqrt<f64>(load<f64>(variances + (row << 3)) + a.eps);
-    let sum: f64 = 0, sumX: f64 = 0, p = <usize>a.sums + row * tiles * TERMS;
-    for (let t: usize = 0; t < tiles; t++, p += TERMS) {
-      sum += changetype<RowTerms>(p).sum; sumX += changetype<RowTerms>(p).sumX;
-    }
-    const from = (row * size) << 2, w = <usize>a.weight + (((row % groups) * size) << 2);
-    const x = <usize>a.x + from, dy = fromDy + from, dx = <usize>a.dx + from;
-    elementDx(x, dy, w, dx, size, h, mean - <f64>h, rstd, sum, sumX, 1 / a.size);
-  }
-}
-
-/**
- * dx = dy * rstd * weight - ((x - hi) * rstd * k + s), from the sums of g and of g * (x - hi) (0 and that of g * x without a
- * mean); hi + rest is the mean, `scale` one over the number of elements.
- */
-@inline function elementDx(
-  x: usize, dy: usize, w: usize, dx: usize, n: usize, hi: f32, rest: f64, rstd: f64, sum: f64, sumX: f64, scale: f64,
-): void {
-  const k = (sumX - rest * sum) * rstd * rstd * scale;
-  elementDxRow(x, dy, w, dx, n, hi, <f32>rstd, <f32>(rstd * k), <f32>(rstd * (sum * scale - rest * k)));
 }
 
 @unmanaged class ElementMerge { partial: f64; dWeight: f64; dBias: f64; blocks: f64; affine: f64; unit: f64; }

@@ -1,8 +1,8 @@
 // Backward of row normalization with dx, dWeight and dBias at once, two rows at a time: each weight is that of one element.
 import { elementsDz } from "./lib_rows";
-import { addSharesFine, elementDxRow, elementSums } from "./lib_rows_grad";
+import { addSharesFine, elementDxRow, elementSums, settle } from "./lib_rows_grad";
 import {
-  gradientOfPair, PAIR_TERMS, pairDx, pairDxFine, pairSums, PairTerms, settleShares, statisticsOfPair,
+  gradientOfPair, PAIR_TERMS, pairDx, pairDxFine, pairSums, PairTerms, statisticsOfPair,
 } from "./lib_row_pairs";
 
 @unmanaged class PairGrad {
@@ -71,17 +71,17 @@ export function row_norm_grad_pairs(args: usize, lo: i32, hi: i32, worker: i32):
       e += count; row += count * groups;
       if (count & 1) {
         const r = (row - groups) << 3;
-        lastRow(x, dy, w, dx, size, means ? load<f64>(means + r) : 0, means != 0, load<f64>(variances + r) + eps, sink, dWeight, dBias);
+        lastRow(x, dy, w, dx, size, means ? load<f64>(means + r) : 0, means != 0, load<f64>(variances + r) + eps, sink, floatWeight, floatBias);
       }
       if (e == end || ((e - first) & (FLOAT_ROWS - 1)) == 0) {
-        settleShares(floatWeight, dWeight, size);
-        settleShares(floatBias, dBias, size);
+        settle(floatWeight, dWeight, size);
+        settle(floatBias, dBias, size);
       }
     }
   }
 }
 
-/** What a row without a second does: dx, and its shares into the doubles. `square` is variance + eps; `place` takes 32 bytes. */
+/** What a row without a second does: dx, and its shares into the floats at `dWeight` and `dBias`. `square` is variance + eps; `place` takes 32 bytes. */
 function lastRow(
   x: usize, dy: usize, w: usize, dx: usize, n: usize, mean: f64, centred: bool, square: f64, place: usize,
   dWeight: usize, dBias: usize,
