@@ -16,7 +16,7 @@ const WEIGHT_TILES = 160;
 const WEIGHT_SOURCE = 1 << 18;
 /** Tiles that are worth partial sums of their own. */
 const FEW_TILES = 64;
-/** Partial weight gradients, in elements: 4 MiB in all unless one alone is larger. */
+/** Partial weight gradients, in elements: about 4 MiB in all unless one alone is larger. */
 const PARTIAL_SUMS = 1 << 20;
 
 /** Nanoseconds of nine products of a convolution, of a kernel transformed, of a float of partial sums merged. */
@@ -86,6 +86,9 @@ export function winogradInputGrad(p: ConvPlan): Filter | null {
   };
 }
 
+/** From component to component of kernels and of sums: an odd number of cache lines, in which rows are whole panels. */
+const componentFloats = (rows: number, channels: number): number => (Math.ceil(rows / 4) * 4 * channels) | 16;
+
 /** Floats for 4 vectors of each row and quad of columns of one image, and for an image narrower than a vector. */
 const copyOf = ([height]: readonly [number, number], lines: number, columns: number): number =>
   (2 * lines + 2) * 16 * Math.ceil(columns / 4) + height * 4;
@@ -113,7 +116,7 @@ export function winograd(source: Slot, weight: Slot, bias: Slot | null, target: 
   const kBlock = Math.ceil(channels / Math.ceil(channels / K_BLOCK));
   const copyFloats = copyOf(f.source, Math.min(unitLines, imageLines), unitColumns);
   const copyAligned = Math.ceil(copyFloats / 16) * 16;
-  const packedBytes = aligned(16 * panels * 4 * channels * 4);
+  const packedBytes = aligned(16 * componentFloats(rows, channels) * 4);
   const threadBytes = aligned(64 + (copyAligned + 16 * ((channels + rowBlock) * length + 32)) * 4);
   const block = heap.allocate(packedBytes + scratchPlaces() * threadBytes);
   try {
@@ -155,9 +158,9 @@ export function winogradWeights(x: Slot, dy: Slot, dWeight: Slot, f: Filter): vo
   const most = Math.min(WEIGHT_TILES, Math.max(16, Math.floor(WEIGHT_SOURCE / 16 / (unitRows + unitChannels))));
   const columnUnits = Math.ceil(columns / most);
   const unitColumns = Math.ceil(columns / columnUnits);
-  const size = 16 * Math.ceil(rows / 4) * 4 * channels;
+  const size = 16 * componentFloats(rows, channels);
   const unitLines = Math.min(Math.max(1, Math.floor(most / unitColumns)), lines);
-  const wanted = Math.min(Math.ceil(UNITS / (rowUnits * channelUnits)), Math.floor(PARTIAL_SUMS / size));
+  const wanted = Math.min(Math.ceil(UNITS / (rowUnits * channelUnits)), Math.round(PARTIAL_SUMS / size));
   // Small sums are cut in up to four, so that there is work for several threads.
   const few = Math.min(4, Math.floor((lines * columns) / FEW_TILES), lines);
   const parts = Math.max(1, Math.min(wanted, Math.max(few, Math.floor(lines / unitLines))));

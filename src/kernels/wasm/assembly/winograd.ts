@@ -1,6 +1,14 @@
 import { gemmHalfTileStored, gemmTileStrided } from "./lib_gemm";
 import { dotTiles, gradTiles, kernelTiles, outputTiles, sourceTiles, Tiles, weightTiles } from "./lib_winograd";
 
+/**
+ * From component to component of kernels and of sums: an odd number of cache lines, so that the 16 that a transform touches
+ * lie in 16 cache sets.
+ */
+@inline function componentBytes(rows: i32, channels: i32): usize {
+  return ((<usize>((rows + 3) & ~3) * <usize>channels) << 2) | 64;
+}
+
 @unmanaged class Kernels { weight: f64; packed: f64; rows: f64; channels: f64; rowStride: f64; channelStride: f64; kBlock: f64; flip: f64; }
 
 /**
@@ -10,7 +18,7 @@ import { dotTiles, gradTiles, kernelTiles, outputTiles, sourceTiles, Tiles, weig
 export function winograd_kernels(args: usize, lo: i32, hi: i32, worker: i32): void {
   const s = changetype<Kernels>(args);
   const rows = <i32>s.rows, channels = <i32>s.channels, kBlock = <i32>s.kBlock, flip = s.flip != 0;
-  const padded = <usize>(rows + 3) & ~3, step = (padded * <usize>channels) << 2;
+  const padded = <usize>(rows + 3) & ~3, step = componentBytes(rows, channels);
   const rowBytes = <usize>s.rowStride << 2, channelBytes = <usize>s.channelStride << 2;
   for (let u = lo; u < hi; u++) {
     const row = u << 2, valid = min(4, rows - row);
@@ -34,8 +42,9 @@ export function winograd_tiles(args: usize, lo: i32, hi: i32, worker: i32): void
   const bottom = <i32>s.targetHeight, right = <i32>s.targetWidth;
   const targetRow = <usize>s.targetWidth << 2, targetPlane = <usize>s.targetHeight * targetRow;
   const padded = <usize>(rows + 3) & ~3, length = <usize>s.length << 2, rowBlock = <i32>s.rowBlock;
+  const kernelStep = componentBytes(rows, channels);
   const spot = <usize>s.scratch + <usize>worker * <usize>s.scratchStride, copy = spot + 64;
-  // An odd number of cache lines from component to component: the 16 that a transform touches lie in 16 cache sets.
+  // Components lie as componentBytes has them.
   const v = copy + (<usize>s.copyFloats << 2), vStep = <usize>channels * length | 64;
   const m = v + (vStep << 4), mStep = <usize>rowBlock * length | 64;
   const columnUnits = <i32>s.columnUnits, rowUnits = <i32>s.rowUnits;
@@ -51,7 +60,7 @@ export function winograd_tiles(args: usize, lo: i32, hi: i32, worker: i32): void
     for (let block = firstRow; block < lastRow; block += rowBlock) {
       const blockEnd = min(lastRow, block + rowBlock);
       for (let component: usize = 0; component < 16; component++) {
-        const packed = <usize>s.packed + ((component * padded * <usize>channels) << 2);
+        const packed = <usize>s.packed + component * kernelStep;
         for (let k = 0; k < channels; k += kBlock) {
           const kc = min(kBlock, channels - k);
           const b = v + component * vStep + <usize>k * length;
@@ -102,7 +111,7 @@ export function winograd_weight_grad(args: usize, lo: i32, hi: i32, worker: i32)
   const copy = <usize>s.scratch + <usize>worker * <usize>s.scratchStride;
   const v = copy + (<usize>s.copyFloats << 2), vStep = <usize>s.unitChannels * length | 64;
   const d = v + (vStep << 4), dStep = <usize>s.unitRows * length | 64;
-  const padded = <usize>(allRows + 3) & ~3, sumStep = (padded * <usize>allChannels) << 2;
+  const sumStep = componentBytes(allRows, allChannels);
   const rowUnits = <i32>s.rowUnits, channelUnits = <i32>s.channelUnits;
   for (let u = lo; u < hi; u++) {
     const firstRow = u % rowUnits * <i32>s.unitRows, rows = min(<i32>s.unitRows, allRows - firstRow);
@@ -145,7 +154,7 @@ export function winograd_weight_grad(args: usize, lo: i32, hi: i32, worker: i32)
 export function winograd_weight_merge(args: usize, lo: i32, hi: i32, worker: i32): void {
   const s = changetype<Merge>(args);
   const rows = <i32>s.rows, channels = <usize>s.channels, parts = <i32>s.parts;
-  const step = ((<usize>(rows + 3) & ~3) * channels) << 2, rowBytes = channels * 36;
+  const step = componentBytes(rows, <i32>channels), rowBytes = channels * 36;
   for (let u = lo; u < hi; u++) {
     const row = <usize>u << 2;
     const from = <usize>s.sums + ((row * channels) << 2), to = <usize>s.dWeight + row * rowBytes;
