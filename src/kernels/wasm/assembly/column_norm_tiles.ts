@@ -3,7 +3,7 @@ import {
   GradConstants, affineGrad, mergeGroups, mergeSums, writeCentres, writeConstants, writeGradConstants,
 } from "./lib_column_merge";
 import { isPlain, pairConstants, pairSums } from "./lib_column_pairs";
-import { Sheet, entryBytes, partAddress, placeOf, tableOf } from "./lib_column_sheet";
+import { GRAD_STEP, Sheet, entryBytes, partAddress, placeOf, tableOf } from "./lib_column_sheet";
 import { tileApply, tileGrad, tileMoments, tileSums } from "./lib_column_tiles";
 import { tileActivate, tileDz, tileSumsThrough } from "./lib_column_tiles_activated";
 
@@ -85,12 +85,12 @@ function sumsThrough(a: Sheet, t: Tile, slot: usize, centre: usize): void {
 }
 
 function grad(a: Sheet, t: Tile, slot: usize): void {
-  const step = <usize>a.tableStep, table = tableOf(a, slot), rest = restAt(a, t);
+  const table = tableOf(a, slot), rest = restAt(a, t);
   const x = <usize>a.x, dy = <usize>a.dz, dx = <usize>a.y;
   tileGrad(
-    x + t.at, dy + t.at, dx + t.at, t.rows, t.width, <usize>a.width << 2, table + placeOf(t.column, step), step,
+    x + t.at, dy + t.at, dx + t.at, t.rows, t.width, <usize>a.width << 2, table + placeOf(t.column, GRAD_STEP),
   );
-  if (rest) tileGrad(x + rest, dy + rest, dx + rest, 1, <usize>a.restWidth, 0, table, step);
+  if (rest) tileGrad(x + rest, dy + rest, dx + rest, 1, <usize>a.restWidth, 0, table);
 }
 
 export function column_norm_tile_moments(args: usize, lo: i32, hi: i32, worker: i32): void {

@@ -45,6 +45,8 @@ export const OFFSET: usize = 32;
 /** Gradient only: dx = (dy - DY_CENTRE) * SCALE + OFFSET - (x - CENTRE) * SLOPE. */
 export const SLOPE: usize = 48;
 export const DY_CENTRE: usize = 64;
+/** `tableStep` of a gradient. */
+export const GRAD_STEP: usize = 80;
 
 /** Where a column's first constant lies in a table. */
 @inline export function placeOf(column: usize, tableStep: usize): usize {

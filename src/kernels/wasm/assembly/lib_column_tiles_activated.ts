@@ -14,15 +14,13 @@ const PIECE: usize = 4096;
 function tileRelu(
   x: usize, y: usize, rows: usize, width: usize, stride: usize, table: usize, step: usize, together: bool,
 ): void {
-  const part = together ? rows >> 2 : rows >> 1, far = part * stride, left = together ? rows & 3 : rows & 1;
   if (together) {
+    const part = rows >> 2, far = part * stride;
     for (let i: usize = 0; i < part; i++, x += stride, y += stride) applyRows(x, y, width, far, table, step, 4, true);
     x += 3 * far; y += 3 * far;
-  } else {
-    for (let i: usize = 0; i < part; i++, x += stride, y += stride) applyRows(x, y, width, far, table, step, 2, true);
-    x += far; y += far;
+    rows &= 3;
   }
-  for (let i: usize = 0; i < left; i++, x += stride, y += stride) applyRows(x, y, width, 0, table, step, 1, true);
+  for (; rows > 0; rows--, x += stride, y += stride) applyRows(x, y, width, 0, table, step, 1, true);
 }
 
 /** y = f((x - CENTRE) * SCALE + OFFSET). */
