@@ -4,7 +4,8 @@ import {
 } from "./lib_column_merge";
 import { isPlain, pairConstants, pairSums } from "./lib_column_pairs";
 import { GRAD_STEP, Sheet, entryBytes, partAddress, placeOf, tableOf } from "./lib_column_sheet";
-import { tileApply, tileGrad, tileMoments, tileSums } from "./lib_column_tiles";
+import { tileMoments } from "./lib_column_tile_moments";
+import { tileApply, tileGrad, tileSums } from "./lib_column_tiles";
 import { tileActivate, tileDz, tileSumsThrough } from "./lib_column_tiles_activated";
 
 /** Where a unit lies: unit = batch entry x block of rows x block of columns. */
@@ -67,7 +68,7 @@ function sums(a: Sheet, t: Tile, slot: usize, centre: usize): void {
   const column = t.column << 3;
   tileSums(
     <usize>a.x + t.at, <usize>a.dy + t.at, t.rows, t.width, <usize>a.width << 2, centre,
-    partAddress(a, 0, slot, t.block) + column, partAddress(a, 1, slot, t.block) + column,
+    partAddress(a, 0, slot, t.block) + column, partAddress(a, 1, slot, t.block) + column, a.together != 0,
   );
 }
 

@@ -3,173 +3,12 @@ import { rectify } from "./lib_activation";
 import { CENTRE, DY_CENTRE, GRAD_STEP, OFFSET, SCALE, SLOPE } from "./lib_column_sheet";
 import { loadLanes, storeLanes } from "./lib_lanes";
 
-/**
- * Rows summed in float32 before the sums go to float64: eight additions in a row to each lane, after a tree over 4
- * rows.
- */
-const STRIP: usize = 32;
-/** Below this mean square, squares come near the subnormal range of float32 and lose digits. */
-const TINY: f64 = 1e-30;
-
-@inline function low(v: v128): v128 { return f64x2.promote_low_f32x4(v); }
-@inline function high(v: v128): v128 { return f64x2.promote_low_f32x4(i64x2.shuffle(v, v, 1, 0)); }
-@inline function narrow(a: v128, b: v128): v128 {
-  return i64x2.shuffle(f32x4.demote_f64x2_zero(a), f32x4.demote_f64x2_zero(b), 0, 2);
-}
+@inline export function low(v: v128): v128 { return f64x2.promote_low_f32x4(v); }
+@inline export function high(v: v128): v128 { return f64x2.promote_low_f32x4(i64x2.shuffle(v, v, 1, 0)); }
 
 // Rows that are gone through together lie far apart, a fourth or half of the tile: each is then a stream from memory
 // that the prefetcher follows. Neighbouring rows share a page, which defeats it: 25 MB in rows of 1 KiB took 0.5 ns an
 // element two neighbours at a time, and 0.2 two far rows at a time (y from x, Zen 5).
-
-/**
- * Mean and sum of squared deviations of each column of [rows, width], rows `stride` bytes apart.
- *
- * Strips of rows are summed about a shift: for the first 8 rows their own mean, after that the mean of all rows before.
- * A strip is never longer than what came before it, so of the squares about that older mean at most half belongs to
- * the distance between the means: whatever the order of the rows, nothing cancels, and no row is read twice.
- * `work` holds 3 * padded width floats: shift and the two sums.
- */
-export function tileMoments(
-  x: usize, rows: usize, width: usize, stride: usize, work: usize, mean: usize, m2: usize,
-): void {
-  const pad = (width + 3) & ~3, shift = work, s1 = work + (pad << 2), s2 = work + (pad << 3);
-  const fourth = rows >> 2, far = fourth * stride, left = rows & 3;
-  if (fourth) firstShift(x, min<usize>(fourth, 2), 4, width, stride, far, shift);
-  else firstShift(x, 1, rows, width, 0, stride, shift);
-  memory.fill(mean, 0, width << 3);
-  memory.fill(m2, 0, width << 3);
-  memory.fill(s1, 0, pad << 3);
-  for (let row: usize = 0; row < fourth; ) {
-    const n = min<usize>(row == 0 ? 2 : min<usize>(row, STRIP >> 2), fourth - row);
-    let p = x + row * stride;
-    for (let i: usize = 0; i < n; i++, p += stride) addRows4(p, width, far, shift, s1, s2);
-    flushMoments(<f64>(4 * row), <f64>(4 * n), width, shift, s1, s2, mean, m2);
-    row += n;
-  }
-  if (left) {
-    let p = x + 4 * far;
-    for (let i: usize = 0; i < left; i++, p += stride) addRow(p, width, shift, s1, s2);
-    flushMoments(<f64>(4 * fourth), <f64>left, width, shift, s1, s2, mean, m2);
-  }
-  for (let j: usize = 0; j < width; j++) {
-    const v = load<f64>(m2 + (j << 3));
-    if (v < Infinity && (v == 0 || v > TINY * <f64>rows)) continue;
-    wideColumn(x + (j << 2), rows, stride, mean + (j << 3), m2 + (j << 3));
-  }
-}
-
-/** The mean of `n` rows `far` bytes apart, and of those `stride` bytes behind them if `times` is 2. */
-function firstShift(x: usize, times: usize, n: usize, width: usize, stride: usize, far: usize, shift: usize): void {
-  const share = <f32>1 / <f32>(n * times), vectors = (width & ~3) << 2;
-  let j: usize = 0;
-  for (; j < vectors; j += 16) {
-    let sum = f32x4.splat(0);
-    for (let t: usize = 0, from = x + j; t < times; t++, from += stride) {
-      for (let r: usize = 0, p = from; r < n; r++, p += far) sum = f32x4.add(sum, v128.load(p));
-    }
-    v128.store(shift + j, f32x4.mul(sum, f32x4.splat(share)));
-  }
-  for (; j < width << 2; j += 4) {
-    let sum: f32 = 0;
-    for (let t: usize = 0, from = x + j; t < times; t++, from += stride) {
-      for (let r: usize = 0, p = from; r < n; r++, p += far) sum += load<f32>(p);
-    }
-    store<f32>(shift + j, sum * share);
-  }
-}
-
-/** Four rows `far` bytes apart. */
-function addRows4(p: usize, width: usize, far: usize, shift: usize, s1: usize, s2: usize): void {
-  const vectors = (width & ~3) << 2, two = far << 1, three = two + far;
-  let j: usize = 0;
-  for (; j < vectors; j += 16) {
-    const s = v128.load(shift + j), q = p + j;
-    const d0 = f32x4.sub(v128.load(q), s), d1 = f32x4.sub(v128.load(q + far), s);
-    const d2 = f32x4.sub(v128.load(q + two), s), d3 = f32x4.sub(v128.load(q + three), s);
-    const a = f32x4.add(f32x4.add(d0, d1), f32x4.add(d2, d3));
-    const b = f32x4.add(
-      f32x4.add(f32x4.mul(d0, d0), f32x4.mul(d1, d1)), f32x4.add(f32x4.mul(d2, d2), f32x4.mul(d3, d3)),
-    );
-    v128.store(s1 + j, f32x4.add(v128.load(s1 + j), a));
-    v128.store(s2 + j, f32x4.add(v128.load(s2 + j), b));
-  }
-  for (; j < width << 2; j += 4) {
-    const s = load<f32>(shift + j);
-    let a: f32 = 0, b: f32 = 0, q = p + j;
-    for (let r = 0; r < 4; r++, q += far) {
-      const d = load<f32>(q) - s;
-      a += d; b += d * d;
-    }
-    store<f32>(s1 + j, load<f32>(s1 + j) + a);
-    store<f32>(s2 + j, load<f32>(s2 + j) + b);
-  }
-}
-
-function addRow(p: usize, width: usize, shift: usize, s1: usize, s2: usize): void {
-  const vectors = (width & ~3) << 2;
-  let j: usize = 0;
-  for (; j < vectors; j += 16) {
-    const d = f32x4.sub(v128.load(p + j), v128.load(shift + j));
-    v128.store(s1 + j, f32x4.add(v128.load(s1 + j), d));
-    v128.store(s2 + j, f32x4.add(v128.load(s2 + j), f32x4.mul(d, d)));
-  }
-  for (; j < width << 2; j += 4) {
-    const d = load<f32>(p + j) - load<f32>(shift + j);
-    store<f32>(s1 + j, load<f32>(s1 + j) + d);
-    store<f32>(s2 + j, load<f32>(s2 + j) + d * d);
-  }
-}
-
-/**
- * Merges a strip of `n` rows into the `count` rows before it (Chan), makes the new mean the shift, and clears the sums.
- */
-function flushMoments(
-  count: f64, n: f64, width: usize, shift: usize, s1: usize, s2: usize, mean: usize, m2: usize,
-): void {
-  const share = 1 / n, part = n / (count + n), cross = count * n / (count + n);
-  const share2 = f64x2.splat(share), part2 = f64x2.splat(part), cross2 = f64x2.splat(cross), zero = f32x4.splat(0);
-  let j: usize = 0;
-  for (; j + 4 <= width; j += 4) {
-    const s = v128.load(shift + (j << 2)), a = v128.load(s1 + (j << 2)), b = v128.load(s2 + (j << 2));
-    const aLow = low(a), aHigh = high(a), at = mean + (j << 3), at2 = m2 + (j << 3);
-    const oldLow = v128.load(at), oldHigh = v128.load(at, 16);
-    const dLow = f64x2.sub(f64x2.add(low(s), f64x2.mul(aLow, share2)), oldLow);
-    const dHigh = f64x2.sub(f64x2.add(high(s), f64x2.mul(aHigh, share2)), oldHigh);
-    const newLow = f64x2.add(oldLow, f64x2.mul(dLow, part2)), newHigh = f64x2.add(oldHigh, f64x2.mul(dHigh, part2));
-    const ownLow = f64x2.sub(low(b), f64x2.mul(f64x2.mul(aLow, aLow), share2));
-    const ownHigh = f64x2.sub(high(b), f64x2.mul(f64x2.mul(aHigh, aHigh), share2));
-    v128.store(at2, f64x2.add(v128.load(at2), f64x2.add(ownLow, f64x2.mul(f64x2.mul(dLow, dLow), cross2))));
-    v128.store(at2, f64x2.add(v128.load(at2, 16), f64x2.add(ownHigh, f64x2.mul(f64x2.mul(dHigh, dHigh), cross2))), 16);
-    v128.store(at, newLow);
-    v128.store(at, newHigh, 16);
-    v128.store(shift + (j << 2), narrow(newLow, newHigh));
-    v128.store(s1 + (j << 2), zero);
-    v128.store(s2 + (j << 2), zero);
-  }
-  for (; j < width; j++) {
-    const a = <f64>load<f32>(s1 + (j << 2)), at = mean + (j << 3), at2 = m2 + (j << 3), old = load<f64>(at);
-    const d = <f64>load<f32>(shift + (j << 2)) + a * share - old;
-    store<f64>(at2, load<f64>(at2) + (<f64>load<f32>(s2 + (j << 2)) - a * a * share + d * d * cross));
-    store<f64>(at, old + d * part);
-    store<f32>(shift + (j << 2), <f32>(old + d * part));
-    store<f32>(s1 + (j << 2), 0);
-    store<f32>(s2 + (j << 2), 0);
-  }
-}
-
-/** Two passes in float64 for a column whose squares left the range of float32, or that holds NaN or infinity. */
-function wideColumn(x: usize, rows: usize, stride: usize, mean: usize, m2: usize): void {
-  let sum: f64 = 0, squares: f64 = 0, p = x;
-  for (let r: usize = 0; r < rows; r++, p += stride) sum += <f64>load<f32>(p);
-  const mid = sum / <f64>rows;
-  p = x;
-  for (let r: usize = 0; r < rows; r++, p += stride) {
-    const d = <f64>load<f32>(p) - mid;
-    squares += d * d;
-  }
-  store<f64>(mean, mid);
-  store<f64>(m2, squares);
-}
 
 /**
  * y = (x - CENTRE) * SCALE + OFFSET; `table` has the constants, `step` bytes for four columns.
@@ -229,19 +68,27 @@ export function tileApply(
   if (width & 3) applyLanes(x, y, width & 3, far, table, many, relu);
 }
 
+/** Rows of up to so many columns are four lines of the cache: two neighbours are one stream from memory. */
+const NEAR: usize = 64;
+
 /**
- * Sums of dy and dy * (x - centre) of each column, float32 over four rows only: terms of either sign leave a sum that
- * is small beside them, and each addition more rounds another time.
+ * Sums of dy and dy * (x - centre) of each column. Behind the centres there is room for two float32 sums of each column.
+ *
+ * In the cache, `together`, by four rows a fourth of the tile apart, which add to the doubles. From memory that is too
+ * many streams, and rows go by pairs as in tileGrad: 25 MB in rows of 256 bytes 0.23 ns an element, by four far ones
+ * 0.30. Pairs add to float32 sums, eight of them and no more, since equal terms all round the same way.
  */
 export function tileSums(
   x: usize, dy: usize, rows: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize,
+  together: bool,
 ): void {
   memory.fill(sumDy, 0, width << 3);
   memory.fill(sumDyX, 0, width << 3);
-  addSums(x, dy, rows, width, stride, centre, sumDy, sumDyX);
+  if (together) addSums(x, dy, rows, width, stride, centre, sumDy, sumDyX);
+  else addPairs(x, dy, rows, width, stride, centre, sumDy, sumDyX);
 }
 
-/** tileSums without the clearing. */
+/** Four rows at a time, without clearing the sums. */
 @inline export function addSums(
   x: usize, dy: usize, rows: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize,
 ): void {
@@ -251,6 +98,55 @@ export function tileSums(
   }
   x += 3 * far; dy += 3 * far;
   for (rows &= 3; rows > 0; rows--, x += stride, dy += stride) addProducts(x, dy, width, centre, sumDy, sumDyX);
+}
+
+function addPairs(
+  x: usize, dy: usize, rows: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize,
+): void {
+  const pairs = rows >> 1, near = width <= NEAR, far = near ? stride : pairs * stride, step = near ? stride << 1 : stride;
+  const pad = (width + 3) & ~3, s1 = centre + (pad << 2), s2 = s1 + (pad << 2);
+  memory.fill(s1, 0, pad << 3);
+  for (let i: usize = 0; i < pairs; ) {
+    for (const end = min(pairs, i + 8); i < end; i++, x += step, dy += step) {
+      addPair(x, dy, width, far, centre, s1, s2);
+    }
+    flush(width, s1, sumDy);
+    flush(width, s2, sumDyX);
+  }
+  if (!(rows & 1)) return;
+  const rest = near ? <usize>0 : far;
+  addProducts(x + rest, dy + rest, width, centre, sumDy, sumDyX);
+}
+
+/** Adds float32 sums to those in float64 and clears them. */
+@inline function flush(width: usize, s: usize, sum: usize): void {
+  const zero = f32x4.splat(0);
+  for (const end = s + ((width & ~3) << 2); s < end; s += 16, sum += 32) {
+    addWide(sum, v128.load(s));
+    v128.store(s, zero);
+  }
+  for (const end = s + ((width & 3) << 2); s < end; s += 4, sum += 8) {
+    store<f64>(sum, load<f64>(sum) + <f64>load<f32>(s));
+    store<f32>(s, 0);
+  }
+}
+
+@inline function addPair(x: usize, dy: usize, width: usize, far: usize, centre: usize, s1: usize, s2: usize): void {
+  for (const end = x + ((width & ~7) << 2); x < end; x += 32, dy += 32, centre += 32, s1 += 32, s2 += 32) {
+    const x1 = x + far, dy1 = dy + far, c = v128.load(centre), a = v128.load(dy), b = v128.load(dy1);
+    const u = f32x4.mul(a, f32x4.sub(v128.load(x), c)), v = f32x4.mul(b, f32x4.sub(v128.load(x1), c));
+    v128.store(s1, f32x4.add(v128.load(s1), f32x4.add(a, b)));
+    v128.store(s2, f32x4.add(v128.load(s2), f32x4.add(u, v)));
+    const c2 = v128.load(centre, 16), a2 = v128.load(dy, 16), b2 = v128.load(dy1, 16);
+    const u2 = f32x4.mul(a2, f32x4.sub(v128.load(x, 16), c2)), v2 = f32x4.mul(b2, f32x4.sub(v128.load(x1, 16), c2));
+    v128.store(s1, f32x4.add(v128.load(s1, 16), f32x4.add(a2, b2)), 16);
+    v128.store(s2, f32x4.add(v128.load(s2, 16), f32x4.add(u2, v2)), 16);
+  }
+  for (const end = x + ((width & 7) << 2); x < end; x += 4, dy += 4, centre += 4, s1 += 4, s2 += 4) {
+    const c = load<f32>(centre), a = load<f32>(dy), b = load<f32>(dy + far);
+    store<f32>(s1, load<f32>(s1) + (a + b));
+    store<f32>(s2, load<f32>(s2) + (a * (load<f32>(x) - c) + b * (load<f32>(x + far) - c)));
+  }
 }
 
 /** Adds float32 lanes to four doubles. */
@@ -299,9 +195,6 @@ function addProducts(x: usize, dy: usize, width: usize, centre: usize, sumDy: us
     store<f64>(sumDyX + (j << 1), load<f64>(sumDyX + (j << 1)) + <f64>e);
   }
 }
-
-/** Rows of up to so many columns are four lines of the cache: two neighbours are one stream from memory. */
-const NEAR: usize = 64;
 
 /**
  * dx = (dy - DY_CENTRE) * SCALE + OFFSET - (x - CENTRE) * SLOPE, by two rows, which share the loads of the constants,
