@@ -2,9 +2,9 @@
 // cache. A unit is `unitGroups` neighbouring groups of one batch entry.
 //
 // A unit takes so many groups that its row is a long piece of memory: one channel of [32, 64, 56, 56] at a time is 32
-// pieces of 12 KiB, read at half the speed of 100 KiB pieces, eight channels. In the last-level cache it matters as much:
-// backward of [32, 64, 28, 28] takes 0.71 ns an element by one channel, 0.50 by eight. What the sums read last is taken
-// first by the pass after them.
+// pieces of 12 KiB, read at half the speed of 100 KiB pieces, eight channels. In the last-level cache it matters as
+// much: backward of [32, 64, 28, 28] takes 0.71 ns an element by one channel, 0.50 by eight. What the sums read last is
+// taken first by the pass after them.
 import {
   Deviations, Sums, runActivate, runApply, runDeviations, runGrad, runSums, runSumsThrough, sampleRuns,
 } from "./lib_column_runs";
@@ -42,9 +42,9 @@ const TINY: f64 = 1e-30;
 }
 
 /**
- * From sums about a shift to moments, in the same place. Where the shift lies further than a standard deviation from the
- * mean, the squares left the range of float32 or came near its subnormals, or some input is no number, chunk by chunk
- * with shifts of their own (lib_moments.ts). A row of a group is `n` contiguous floats.
+ * From sums about a shift to moments, in the same place. Where the shift lies further than a standard deviation from
+ * the mean, the squares left the range of float32 or came near its subnormals, or some input is no number, chunk by
+ * chunk with shifts of their own (lib_moments.ts). A row of a group is `n` contiguous floats.
  */
 @inline function settle(m: Moments, x: usize, rows: usize, stride: usize, n: usize, count: f64): void {
   const d = changetype<Deviations>(m), s1 = d.s1, s2 = d.s2, shift = d.shift;

@@ -72,7 +72,8 @@ export function tileApply(
 const NEAR: usize = 64;
 
 /**
- * Sums of dy and dy * (x - centre) of each column. Behind the centres there is room for two float32 sums of each column.
+ * Sums of dy and dy * (x - centre) of each column. Behind the centres there is room for two float32 sums of each
+ * column.
  *
  * In the cache, `together`, by four rows a fourth of the tile apart, which add to the doubles. From memory that is too
  * many streams, and rows go by pairs as in tileGrad: 25 MB in rows of 256 bytes 0.23 ns an element, by four far ones
@@ -103,7 +104,8 @@ export function tileSums(
 function addPairs(
   x: usize, dy: usize, rows: usize, width: usize, stride: usize, centre: usize, sumDy: usize, sumDyX: usize,
 ): void {
-  const pairs = rows >> 1, near = width <= NEAR, far = near ? stride : pairs * stride, step = near ? stride << 1 : stride;
+  const pairs = rows >> 1, near = width <= NEAR, far = near ? stride : pairs * stride,
+    step = near ? stride << 1 : stride;
   const pad = (width + 3) & ~3, s1 = centre + (pad << 2), s2 = s1 + (pad << 2);
   memory.fill(s1, 0, pad << 3);
   for (let i: usize = 0; i < pairs; ) {
@@ -203,7 +205,8 @@ function addProducts(x: usize, dy: usize, width: usize, centre: usize, sumDy: us
 export function tileGrad(
   x: usize, dy: usize, dx: usize, rows: usize, width: usize, stride: usize, table: usize,
 ): void {
-  const pairs = rows >> 1, near = width <= NEAR, far = near ? stride : pairs * stride, step = near ? stride << 1 : stride;
+  const pairs = rows >> 1, near = width <= NEAR, far = near ? stride : pairs * stride,
+    step = near ? stride << 1 : stride;
   for (let i: usize = 0; i < pairs; i++, x += step, dy += step, dx += step) gradPair(x, dy, dx, width, far, table);
   if (!(rows & 1)) return;
   const rest = near ? <usize>0 : far;
@@ -220,7 +223,8 @@ export function tileGrad(
     v128.store(dx, v);
     // The stores above keep TurboFan from loading these while the constants before are still needed.
     const c2 = v128.load(t, CENTRE + GRAD_STEP), k2 = v128.load(t, SCALE + GRAD_STEP),
-      o2 = v128.load(t, OFFSET + GRAD_STEP), s2 = v128.load(t, SLOPE + GRAD_STEP), e2 = v128.load(t, DY_CENTRE + GRAD_STEP);
+      o2 = v128.load(t, OFFSET + GRAD_STEP), s2 = v128.load(t, SLOPE + GRAD_STEP),
+      e2 = v128.load(t, DY_CENTRE + GRAD_STEP);
     const w = gradOf(v128.load(x, 16), v128.load(dy, 16), c2, k2, o2, s2, e2);
     v128.store(dx1, gradOf(v128.load(x1, 16), v128.load(dy1, 16), c2, k2, o2, s2, e2), 16);
     v128.store(dx, w, 16);
