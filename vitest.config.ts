@@ -1,12 +1,19 @@
+import { existsSync } from "node:fs";
 import { defineConfig } from "vitest/config";
 
 // "evenkeel-source" makes `import "evenkeel"` and "#workers" mean the sources, so that tests see the code as it is written.
 const conditions = ["evenkeel-source", "node", "import", "default"];
 
+// The software GPU that comes with Debian's chromium, so that the WebGPU suites run on a machine without a GPU.
+const software = "/usr/lib/chromium/vk_swiftshader_icd.json";
+const env: Record<string, string> =
+  !process.env.VK_DRIVER_FILES && existsSync(software) ? { VK_DRIVER_FILES: software } : {};
+
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions, externalConditions: conditions } },
   test: {
+    env,
     include: ["src/**/*.test.ts", "tests/**/*.test.ts"],
     exclude: ["tests/runtime/**", "**/node_modules/**"],
     testTimeout: 60_000,

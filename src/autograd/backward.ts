@@ -1,6 +1,7 @@
 import { DTypeError, ShapeError, StateError } from "../base/errors.js";
 import { formatShape, sameShape } from "../base/shape.js";
 import { kernels } from "../kernels/dispatch.js";
+import { onDevice, setDevice } from "../memory/device.js";
 import { closeScope, disown, openScope, own, scope } from "../memory/scope.js";
 import { gradientIsThere, gradientStays } from "./captured_gradient.js";
 import { enableGrad, Need, type Node, noGrad, setRecording, setSpare, type Vertex } from "./graph.js";
@@ -108,8 +109,8 @@ function seedFor(output: Tensor, seed: Tensor | null | undefined): Tensor {
 }
 
 function filledLike(t: Tensor, value: number): Tensor {
-  const out = Tensor.empty(t.shape, t.dtype);
-  kernels.fill(out.storage, value);
+  const out = t.emptyLike();
+  onDevice(t.device, () => kernels.fill(out.storage, value));
   return out;
 }
 
@@ -211,6 +212,7 @@ function partsOf(
 ): (Tensor | null)[] {
   const watching = probe;
   watching?.enter(node.name, "backward");
+  const elsewhere = setDevice(dy.device);
   const outer = openScope();
   const before = setRecording(record);
   let parts: (Tensor | null)[] | null = null;
@@ -221,6 +223,7 @@ function partsOf(
   } finally {
     setSpare(null);
     setRecording(before);
+    setDevice(elsewhere);
     closeScope(outer, parts);
     watching?.leave(bytesOf([dy]) + node.savedBytes + bytesOf(parts ?? []));
   }
@@ -242,7 +245,7 @@ function add(grads: Map<Vertex, Tensor>, vertex: Vertex, part: Tensor, createGra
     return;
   }
   if (!createGraph && before.storage.exclusive) {
-    kernels.addScaled(part.storage, before.storage, 1);
+    addTo(before, part);
     return;
   }
   const total = scope(() => (createGraph ? enableGrad : noGrad)(() => before.add(part)));
@@ -264,12 +267,16 @@ function accumulate(leaf: Vertex, grad: Tensor, createGraph: boolean): void {
     leaf.grad = own(enableGrad(() => before.add(grad)));
     return;
   }
-  kernels.addScaled(grad.storage, before.storage, 1);
+  addTo(before, grad);
   before.storage.version++;
+}
+
+function addTo(sum: Tensor, part: Tensor): void {
+  onDevice(sum.device, () => kernels.addScaled(part.storage, sum.storage, 1));
 }
 
 function copyOf(t: Tensor): Tensor {
   const out = zerosLike(t);
-  kernels.addScaled(t.storage, out.storage, 1);
+  addTo(out, t);
   return out;
 }

@@ -1,17 +1,18 @@
+import "./methods.js";
 import { checkDType, type DType, isFloating, type NumberArray } from "../base/dtype.js";
 import { DTypeError, ShapeError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
 import { globalRandom, type Random } from "../base/random.js";
 import { checkShape, formatShape, numberOfElements, type Shape } from "../base/shape.js";
 import { kernels } from "../kernels/dispatch.js";
-import { everyTime } from "../kernels/tape.js";
-import { heap } from "../memory/heap.js";
-import { checkDevice } from "./methods.js";
+import { currentDevice, type DeviceName, onDevice } from "../memory/device.js";
+import { checkDevice } from "./check_device.js";
 import { type NestedArray, Tensor } from "./tensor.js";
+import { written } from "./written.js";
 
 export interface TensorOptions {
   readonly dtype?: DType;
-  readonly device?: "cpu";
+  readonly device?: DeviceName;
   readonly requiresGrad?: boolean;
 }
 
@@ -20,7 +21,7 @@ interface DataOptions extends TensorOptions {
 }
 
 function optionsOf(owner: string, options: TensorOptions | undefined): Required<TensorOptions> {
-  const o = readOptions(owner, options, { dtype: "float32" as DType, device: "cpu" as const, requiresGrad: false });
+  const o = readOptions(owner, options, { dtype: "float32" as DType, device: currentDevice(), requiresGrad: false });
   checkDType(o.dtype);
   checkDevice(o.device);
   return o;
@@ -28,14 +29,6 @@ function optionsOf(owner: string, options: TensorOptions | undefined): Required<
 
 function made(t: Tensor, requiresGrad: boolean): Tensor {
   if (requiresGrad) t.requiresGrad = true;
-  return t;
-}
-
-/** A tensor whose numbers JavaScript writes, anew each time where a captured step is repeated. */
-export function written(shape: Shape, dtype: DType, write: (to: NumberArray) => void): Tensor {
-  const t = Tensor.empty(shape, dtype);
-  const { storage } = t;
-  everyTime(() => write(heap.view(storage)));
   return t;
 }
 
@@ -48,7 +41,7 @@ export function tensor(data: NestedArray | NumberArray | readonly number[], opti
   const { shape: wanted, ...rest } = readOptions("tensor", options, {
     shape: undefined as Shape | undefined,
     dtype: undefined as DType | undefined,
-    device: "cpu" as const,
+    device: currentDevice(),
     requiresGrad: false,
   });
   checkDevice(rest.device);
@@ -62,10 +55,11 @@ export function tensor(data: NestedArray | NumberArray | readonly number[], opti
       got: String(numberOfElements(found)),
     });
   }
-  const t = written([...shape], dtype, (view) => {
+  const write = (view: NumberArray) => {
     if (ArrayBuffer.isView(data)) view.set(data);
     else fillFrom(data as NestedArray, found, 0, view, 0);
-  });
+  };
+  const t = written([...shape], dtype, write, rest.device);
   return made(t, rest.requiresGrad);
 }
 
@@ -105,9 +99,12 @@ function fillFrom(data: NestedArray, shape: Shape, axis: number, out: NumberArra
 /** A tensor filled with one value. */
 export function full(shape: Shape, value: number, options?: TensorOptions): Tensor {
   checkShape(shape);
-  const { dtype, requiresGrad } = optionsOf("full", options);
-  const t = Tensor.empty([...shape], dtype);
-  kernels.fill(t.storage, value);
+  const { dtype, device, requiresGrad } = optionsOf("full", options);
+  const t = onDevice(device, () => {
+    const filled = Tensor.empty([...shape], dtype);
+    kernels.fill(filled.storage, value);
+    return filled;
+  });
   return made(t, requiresGrad);
 }
 
@@ -131,10 +128,11 @@ export function arange(
     });
   }
   const n = Math.max(0, Math.ceil((to - from) / step));
-  const { dtype, requiresGrad } = optionsOf("arange", options);
-  const t = written([n], dtype, (view) => {
+  const { dtype, device, requiresGrad } = optionsOf("arange", options);
+  const write = (view: NumberArray) => {
     for (let i = 0; i < n; i++) view[i] = from + i * step;
-  });
+  };
+  const t = written([n], dtype, write, device);
   return made(t, requiresGrad);
 }
 
@@ -151,11 +149,12 @@ function drawn(
 ): Tensor {
   checkShape(shape);
   const { random = globalRandom, ...rest } = options ?? {};
-  const { dtype, requiresGrad } = optionsOf(owner, rest);
+  const { dtype, device, requiresGrad } = optionsOf(owner, rest);
   if (!isFloating(dtype)) throw new DTypeError({ rule: `${owner} makes float32 or float64`, got: dtype });
-  const t = written([...shape], dtype, (view) => {
+  const write = (view: NumberArray) => {
     for (let i = 0; i < view.length; i++) view[i] = draw(random);
-  });
+  };
+  const t = written([...shape], dtype, write, device);
   return made(t, requiresGrad);
 }
 

@@ -3,10 +3,10 @@ import "./methods.js";
 
 export { type BackwardOptions, backward, backwardTo, type GradOptions, grad } from "./backward.js";
 export { type Captured, type CaptureOptions, capture } from "./capture.js";
+export { checkDevice } from "./check_device.js";
 export { recompute, type Surroundings } from "./checkpoint.js";
-export { arange, full, ones, rand, randn, type TensorOptions, tensor, written, zeros } from "./create.js";
+export { arange, full, ones, rand, randn, type TensorOptions, tensor, zeros } from "./create.js";
 export { enableGrad, isRecording, Need, noGrad, Vertex } from "./graph.js";
-export { checkDevice } from "./methods.js";
 export { defineOp, type Op, type OpInputs } from "./op.js";
 export { where } from "./ops/elementwise.js";
 export { linear, matmul } from "./ops/matmul.js";
@@ -14,3 +14,4 @@ export { concat, stack } from "./ops/movement.js";
 export { bytesOf, probe } from "./probe.js";
 export { type Profile, type ProfileEntry, profile } from "./profile.js";
 export { type NestedArray, Tensor } from "./tensor.js";
+export { written } from "./written.js";

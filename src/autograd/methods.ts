@@ -1,7 +1,7 @@
 import type { DType } from "../base/dtype.js";
 import { checkDType } from "../base/dtype.js";
-import { DeviceError } from "../base/errors.js";
 import type { BinaryOp, UnaryOp } from "../kernels/kernel_set.js";
+import type { DeviceName } from "../memory/device.js";
 import type { BackwardOptions } from "./backward.js";
 import { backward } from "./backward.js";
 import { cast } from "./ops/cast.js";
@@ -10,6 +10,7 @@ import { matmul } from "./ops/matmul.js";
 import { concat, expand, flip, narrow, pad, permute, reshape, slice, transpose } from "./ops/movement.js";
 import { argMax, max, mean, min, prod, type ReduceOptions, sum, sumTo, variance } from "./ops/reduction.js";
 import { Tensor } from "./tensor.js";
+import { toCPU, toDevice } from "./to_device.js";
 
 /** Axes to reduce; options may be given as `true` for { keepDim: true }. */
 type Axes = number | readonly number[] | undefined;
@@ -91,29 +92,21 @@ const otherMethods = {
   cast(this: Tensor, dtype: DType): Tensor {
     return cast(this, checkDType(dtype));
   },
-  /** The tensor on a device or with an element type; itself when nothing changes. */
-  to(this: Tensor, target: "cpu" | DType): Tensor {
-    return target === "cpu" ? this : cast(this, dtypeOf(target));
+  /**
+   * The tensor on a device or with an element type; itself when nothing changes. To another device it is a copy without
+   * history. Throws DeviceError from a device to the CPU: reading back takes time, so that is `await t.toCPU()`.
+   */
+  to(this: Tensor, target: DeviceName | DType): Tensor {
+    return target === "cpu" || target === "webgpu" ? toDevice(this, target) : cast(this, checkDType(target));
+  },
+  /** A copy on the CPU, without history; itself when it is there. */
+  toCPU(this: Tensor): Promise<Tensor> {
+    return toCPU(this);
   },
   backward(this: Tensor, gradOutput?: Tensor | null, options?: BackwardOptions): void {
     backward(this, gradOutput, options);
   },
 };
-
-function dtypeOf(target: string): DType {
-  checkDevice(target === "webgpu" ? target : "cpu");
-  return checkDType(target);
-}
-
-/** Throws DeviceError for a device that is not there. */
-export function checkDevice(device: unknown): "cpu" {
-  if (device === "cpu") return device;
-  throw new DeviceError({
-    rule: 'This version of Evenkeel computes on the device "cpu"',
-    got: JSON.stringify(device) ?? String(device),
-    fix: 'Leave `device` out or name "cpu"',
-  });
-}
 
 type Unaries = { [K in keyof typeof unaryMethods]: () => Tensor };
 type Binaries = { [K in keyof typeof binaryMethods]: (other: Tensor | number) => Tensor };

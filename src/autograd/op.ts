@@ -1,5 +1,6 @@
 import { isFloating } from "../base/dtype.js";
-import { DTypeError, describeValue } from "../base/errors.js";
+import { DeviceError, DTypeError, describeValue } from "../base/errors.js";
+import { currentDevice, type DeviceName, setDevice } from "../memory/device.js";
 import { closeScope, openScope } from "../memory/scope.js";
 import { Need, Node, type NodeRule, setRecording } from "./graph.js";
 import { bytesOf, probe } from "./probe.js";
@@ -51,7 +52,7 @@ export function defineOp<
   const rule = definition as unknown as NodeRule;
   // No closures and no wrappers here: this is the way of every op, and a small one takes a microsecond in all.
   const run = (inputs: I, options: O): { out: Tensor; extra: X } => {
-    checkTensors(definition.name, inputs);
+    const elsewhere = setDevice(deviceOf(definition.name, inputs));
     const watching = probe;
     watching?.enter(definition.name, "forward");
     const outer = openScope();
@@ -66,6 +67,7 @@ export function defineOp<
       throw error;
     } finally {
       setRecording(taping);
+      setDevice(elsewhere);
     }
     closeScope(outer, made.out, made.extra ?? null);
     watching?.leave(bytesOf(inputs) + bytesOf([made.out]));
@@ -75,14 +77,28 @@ export function defineOp<
   return Object.assign(op, { run });
 }
 
-function checkTensors(op: string, inputs: OpInputs): void {
+/** Where an op computes: where its inputs are, all of them. */
+function deviceOf(op: string, inputs: OpInputs): DeviceName {
+  let device: DeviceName | null = null;
   for (const name in inputs) {
     const value: unknown = inputs[name];
-    if (value === null || value === undefined || value instanceof Tensor) continue;
-    const got = describeValue(value);
-    throw new DTypeError({ rule: `${op} takes a tensor as ${name}`, got, fix: "Make one with tensor(data)" });
+    if (value === null || value === undefined) continue;
+    if (!(value instanceof Tensor)) {
+      const got = describeValue(value);
+      throw new DTypeError({ rule: `${op} takes a tensor as ${name}`, got, fix: "Make one with tensor(data)" });
+    }
+    if (device === null) device = value.device;
+    else if (device !== value.device) throw mixed(op, name, device, value.device);
   }
+  return device ?? currentDevice();
 }
+
+const mixed = (op: string, name: string, first: DeviceName, other: DeviceName): DeviceError =>
+  new DeviceError({
+    rule: `${op} takes tensors of one device`,
+    got: `${name} on ${other} beside others on ${first}`,
+    fix: 'Move one of them with to("webgpu"), or read it with await t.data()',
+  });
 
 /** An op's names of inputs and of saved values, as lists: nearly always the same from call to call. */
 interface Names {

@@ -1,7 +1,8 @@
-import { type DType, isFloating, type NumberArray } from "../base/dtype.js";
+import { type DType, isFloating, type NumberArray, numbersOf } from "../base/dtype.js";
 import { DTypeError, ShapeError, StateError } from "../base/errors.js";
 import { formatShape, numberOfElements, type Shape } from "../base/shape.js";
 import { currentTape } from "../kernels/tape.js";
+import { type DeviceName, type DevicePlace, memoryOf } from "../memory/device.js";
 import { heap } from "../memory/heap.js";
 import { disown, own, type ScopeMember, track } from "../memory/scope.js";
 import { checkHostAccess, Storage } from "../memory/storage.js";
@@ -20,9 +21,9 @@ export type NestedArray = number | NestedArray[];
 export class Tensor implements ScopeMember {
   owned = false;
   mark = 0;
-  readonly device = "cpu";
   private held: Storage | null;
   private type: DType;
+  private place: DeviceName;
 
   constructor(
     storage: Storage,
@@ -34,18 +35,19 @@ export class Tensor implements ScopeMember {
   ) {
     this.held = storage;
     this.type = storage.dtype;
+    this.place = storage.device;
     if (tracked) track(this);
     else this.owned = true;
   }
 
-  /** A new tensor with undefined contents. */
+  /** A new tensor with undefined contents, on the device that is at work. */
   static empty(shape: Shape, dtype: DType = "float32"): Tensor {
     return new Tensor(new Storage(numberOfElements(shape), dtype), shape);
   }
 
-  /** A new tensor of this one's shape and type, with undefined contents. */
+  /** A new tensor of this one's shape, type and device, with undefined contents. */
   emptyLike(): Tensor {
-    return Tensor.empty(this.shape, this.dtype);
+    return new Tensor(new Storage(this.size, this.dtype, this.device), this.shape);
   }
 
   /** The place in memory. Throws StateError after dispose. */
@@ -60,6 +62,11 @@ export class Tensor implements ScopeMember {
 
   get dtype(): DType {
     return this.type;
+  }
+
+  /** Where the numbers lie: "cpu" or "webgpu". */
+  get device(): DeviceName {
+    return this.place;
   }
 
   get rank(): number {
@@ -174,7 +181,10 @@ export class Tensor implements ScopeMember {
 
   /** A copy of the numbers, in row-major order; the form that works on every device. */
   async data(): Promise<NumberArray> {
-    return this.dataSync();
+    const { storage } = this;
+    if (!storage.block) return this.dataSync();
+    const { block, start, length, dtype } = storage;
+    return memoryOf(this.device).read({ block, start, length, dtype });
   }
 
   /** The numbers as nested arrays; a number for rank 0. */
@@ -210,8 +220,11 @@ export class Tensor implements ScopeMember {
         got: String(from.length),
       });
     }
-    this.storage.view.set(from);
-    this.storage.version++;
+    const { storage } = this;
+    checkHostAccess();
+    if (storage.block) memoryOf(this.device).write(storage as DevicePlace, numbersOf(from, this.dtype));
+    else storage.view.set(from);
+    storage.version++;
     return this;
   }
 
@@ -224,16 +237,17 @@ export class Tensor implements ScopeMember {
     this.held = other.storage.retain();
     this.held.watch();
     this.type = other.dtype;
+    this.place = other.device;
     before?.release();
     return this;
   }
 
   toString(): string {
-    return `Tensor(${formatShape(this.shape)}, ${this.dtype}${this.disposed ? ", disposed" : ""})`;
+    return `Tensor(${formatShape(this.shape)}, ${this.dtype}${this.device === "cpu" ? "" : `, ${this.device}`}${this.disposed ? ", disposed" : ""})`;
   }
 
   [Symbol.for("nodejs.util.inspect.custom")](): string {
-    const values = this.disposed || this.size > 64 ? "" : ` ${JSON.stringify(this.toArray())}`;
+    const values = this.disposed || this.device !== "cpu" || this.size > 64 ? "" : ` ${JSON.stringify(this.toArray())}`;
     return this.toString() + values;
   }
 }

@@ -13,6 +13,12 @@ export type NumberArray = Float32Array | Float64Array | Int32Array;
 
 export const bytesPerElement: Readonly<Record<DType, number>> = { float32: 4, float64: 8, int32: 4 };
 
+/** Numbers as the array that holds this type: itself where it is one. */
+export function numbersOf(values: ArrayLike<number>, dtype: DType): NumberArray {
+  const array = dtype === "float32" ? Float32Array : dtype === "float64" ? Float64Array : Int32Array;
+  return values instanceof array ? values : array.from(values);
+}
+
 export function checkDType(dtype: unknown): DType {
   if (dtype === "float32" || dtype === "float64" || dtype === "int32") return dtype;
   throw new DTypeError({

@@ -1,4 +1,5 @@
-import { UnsupportedKernel } from "../base/errors.js";
+import { DeviceError, UnsupportedKernel } from "../base/errors.js";
+import { currentDevice, type DeviceName } from "../memory/device.js";
 import type { KernelSet } from "./kernel_set.js";
 import { reference } from "./reference/index.js";
 import { currentTape, recordCall } from "./tape.js";
@@ -19,7 +20,7 @@ export function preferKernels(first: Partial<KernelSet>): void {
   for (const [name, slow] of Object.entries(reference) as [string, AnyKernel][]) {
     const [fast, faster] = [wasm, first].map((set) => (set as Record<string, AnyKernel | undefined>)[name]);
     const usual = fast ? inTurn(fast, slow) : slow;
-    table[name] = recorded(faster ? inTurn(faster, usual) : usual);
+    table[name] = recorded(name, faster ? inTurn(faster, usual) : usual);
   }
 }
 
@@ -35,9 +36,42 @@ function inTurn(fast: AnyKernel, slow: AnyKernel): AnyKernel {
   };
 }
 
-/** A kernel whose calls are written down while a tape runs. */
-function recorded(kernel: AnyKernel): AnyKernel {
+const devices = new Map<DeviceName, Partial<KernelSet>>();
+
+/** The kernels of a device other than the CPU; what it lacks is refused, since nothing else reaches its memory. */
+export function setDeviceKernels(device: DeviceName, kernels: Partial<KernelSet> | null): void {
+  if (kernels) devices.set(device, kernels);
+  else devices.delete(device);
+}
+
+function deviceKernel(device: DeviceName, name: string): AnyKernel {
+  const kernel = (devices.get(device) as Record<string, AnyKernel | undefined> | undefined)?.[name];
+  if (kernel) return refusing(device, kernel);
+  throw new DeviceError({
+    rule: `${device} computes what it has a kernel for`,
+    got: devices.has(device) ? `${name}, which it has none for` : `${name} after the device was given up`,
+    fix: devices.has(device) ? "Compute this part on the CPU: await t.data()" : "Call initWebGPU() again",
+  });
+}
+
+/** What a device's kernel does not take is an error there, since no other reaches its memory. */
+function refusing(device: DeviceName, kernel: AnyKernel): AnyKernel {
+  return (...args) => {
+    try {
+      kernel(...args);
+    } catch (error) {
+      if (!(error instanceof UnsupportedKernel)) throw error;
+      const fix = "Compute this part on the CPU: await t.data()";
+      throw new DeviceError({ rule: `${device} computes what it has a kernel for`, got: error.message, fix });
+    }
+  };
+}
+
+/** A kernel on the device that is at work, whose calls are written down while a tape runs. */
+function recorded(name: string, cpu: AnyKernel): AnyKernel {
   return (a, b, c, d, e, f, g, h, i) => {
+    const device = currentDevice();
+    const kernel = device === "cpu" ? cpu : deviceKernel(device, name);
     if (currentTape() === null) kernel(a, b, c, d, e, f, g, h, i);
     else recordCall([a, b, c, d, e, f, g, h, i], () => kernel(a, b, c, d, e, f, g, h, i));
   };

@@ -2,6 +2,7 @@ import type { DType, NumberArray } from "../base/dtype.js";
 import { bytesPerElement } from "../base/dtype.js";
 import { OutOfMemoryError } from "../base/errors.js";
 import { BlockAllocator } from "./allocator.js";
+import { type DeviceBlock, notOnTheHeap } from "./device.js";
 import { MemoryPool, poolOf } from "./pool.js";
 
 const PAGE = 65536;
@@ -11,21 +12,39 @@ const FIRST_PAGES = (HEAP_START + (16 << 20)) / PAGE;
 /** 4 GiB, the reach of a 32-bit address; engines that will not reserve that much are asked for less. */
 const MAXIMUM_PAGES = [65536, 49152, 32768, 16384, 8192];
 
-/** A place in the heap, as kernels see it. */
+/** A place in memory, as kernels see it: an address in the heap, or elements of a block on another device. */
 export interface Slot {
-  /** Byte address. */
+  /** Byte address in the heap. Throws DeviceError for a place on another device. */
   readonly ptr: number;
   /** Number of elements. */
   readonly length: number;
   readonly dtype: DType;
+  /** Null in the heap. */
+  readonly block?: DeviceBlock | null;
+  /** The first element in its block, on a device other than the CPU. */
+  readonly start?: number;
 }
 
 /** `length` elements of a slot, from element `start` on. */
-export const partOf = ({ ptr, dtype }: Slot, start: number, length: number): Slot => ({
-  ptr: ptr + start * bytesPerElement[dtype],
-  length,
-  dtype,
-});
+export function partOf(slot: Slot, start: number, length: number): Slot {
+  const { dtype, block } = slot;
+  if (!block) return { ptr: slot.ptr + start * bytesPerElement[dtype], length, dtype };
+  return new DeviceSlot(block, (slot.start ?? 0) + start, length, dtype);
+}
+
+/** Elements of a block on another device. */
+export class DeviceSlot implements Slot {
+  constructor(
+    readonly block: DeviceBlock,
+    readonly start: number,
+    readonly length: number,
+    readonly dtype: DType,
+  ) {}
+
+  get ptr(): number {
+    throw notOnTheHeap(this.block.device);
+  }
+}
 
 function reserve(): { memory: WebAssembly.Memory; shared: boolean; maximum: number } {
   const sharing = typeof SharedArrayBuffer !== "undefined";

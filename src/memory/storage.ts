@@ -1,5 +1,6 @@
 import { bytesPerElement, type DType, type NumberArray } from "../base/dtype.js";
 import { StateError } from "../base/errors.js";
+import { currentDevice, type DeviceBlock, type DeviceName, memoryOf, notOnTheHeap } from "./device.js";
 import { heap, type Slot } from "./heap.js";
 
 let hostAccess = true;
@@ -22,12 +23,15 @@ export function checkHostAccess(): void {
 }
 
 /**
- * One block of the heap, counted by its holders (tensors that share it, and the tape). The block returns to the heap
- * when the last holder lets go; where that is left to garbage collection, `watch` puts it under the registry below.
+ * One block of memory, counted by its holders (tensors that share it, and the tape). The block returns to where it came
+ * from when the last holder lets go; where that is left to garbage collection, `watch` puts it under the registry below.
  */
 export class Storage implements Slot {
-  readonly ptr: number;
-  private readonly block: number;
+  readonly start = 0;
+  /** The block on a device other than the CPU. */
+  readonly block: DeviceBlock | null;
+  private readonly home: number;
+  private readonly address: number;
   private holders = 1;
   private watched = false;
   /** Counts writes in place, so that a backward pass can tell that a value it saved has changed. */
@@ -36,9 +40,25 @@ export class Storage implements Slot {
   constructor(
     readonly length: number,
     readonly dtype: DType,
+    readonly device: DeviceName = currentDevice(),
   ) {
-    this.block = heap.allocate(Math.max(1, length) * bytesPerElement[dtype]);
-    this.ptr = heap.address(this.block);
+    const bytes = Math.max(1, length) * bytesPerElement[dtype];
+    if (device === "cpu") {
+      this.block = null;
+      this.home = heap.allocate(bytes);
+      this.address = heap.address(this.home);
+    } else {
+      if (!hostAccess) throw cannotCapture(device);
+      this.block = memoryOf(device).allocate(bytes);
+      this.home = NOWHERE;
+      this.address = NOWHERE;
+    }
+  }
+
+  /** Byte address in the heap. */
+  get ptr(): number {
+    if (this.block) throw notOnTheHeap(this.device);
+    return this.address;
   }
 
   get alive(): boolean {
@@ -52,9 +72,10 @@ export class Storage implements Slot {
 
   /** In memory set apart by a pool. */
   get pooled(): boolean {
-    return this.block < 0;
+    return this.home < 0;
   }
 
+  /** The numbers, for JavaScript to read and write. Throws DeviceError unless they lie in the heap. */
   get view(): NumberArray {
     checkHostAccess();
     if (this.holders <= 0) throw new StateError("The storage of this tensor was released");
@@ -68,7 +89,7 @@ export class Storage implements Slot {
   watch(): void {
     if (this.watched || this.holders <= 0) return;
     this.watched = true;
-    lost.register(this, this.block, this);
+    lost.register(this, this.block ?? this.home, this);
   }
 
   retain(): this {
@@ -79,8 +100,22 @@ export class Storage implements Slot {
   release(): void {
     if (--this.holders !== 0) return;
     if (this.watched) lost.unregister(this);
-    heap.free(this.block);
+    if (this.block) this.block.free();
+    else heap.free(this.home);
   }
 }
 
-const lost = new FinalizationRegistry<number>((block) => heap.free(block));
+/** No place in the heap; not negative, which would be one in a pool. */
+const NOWHERE = 0;
+
+const lost = new FinalizationRegistry<DeviceBlock | number>((place) => {
+  if (typeof place === "number") heap.free(place);
+  else place.free();
+});
+
+const cannotCapture = (device: DeviceName): StateError =>
+  new StateError({
+    rule: "capture() works on the CPU",
+    got: `a tensor made on ${device} in a captured function`,
+    fix: "Call the function as it is: there the device's queue already runs ahead of JavaScript",
+  });

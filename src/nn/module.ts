@@ -1,7 +1,8 @@
 import { backwardTo, isRecording, Need, Tensor, Vertex } from "../autograd/index.js";
-import { checkDType, type DType, isFloating, type NumberArray } from "../base/dtype.js";
+import { type DType, isFloating, type NumberArray } from "../base/dtype.js";
 import { DTypeError, describeValue, FormatError, StateError } from "../base/errors.js";
 import { formatShape, sameShape } from "../base/shape.js";
+import type { DeviceName } from "../memory/device.js";
 import { disown, own, scope } from "../memory/scope.js";
 
 /** A tensor that a module learns: owned by it, with requiresGrad set. */
@@ -222,19 +223,33 @@ export abstract class Module {
     }
   }
 
-  /** Moves to a device, or casts floating-point parameters and buffers; tensors keep their identity. */
-  to(target: "cpu" | DType): this {
+  /**
+   * Moves to a device, or casts floating-point parameters and buffers; tensors keep their identity. Counters (int32 buffers)
+   * stay on the CPU, where layers read them. Back to the CPU it is `await model.toCPU()`.
+   */
+  to(target: DeviceName | DType): this {
     scope(() => {
-      for (const t of [...this.parameters(), ...this.buffers()]) {
+      for (const t of this.#floating()) {
         const moved = t.detach().to(target);
-        if (isFloating(t.dtype) && moved.dtype !== t.dtype) {
-          checkDType(moved.dtype);
-          t.grad = null;
-          t.adopt(moved);
-        }
+        if (moved.dtype !== t.dtype || moved.device !== t.device) take(t, moved);
       }
     });
     return this;
+  }
+
+  /** Brings parameters and buffers back from another device. */
+  async toCPU(): Promise<this> {
+    for (const t of this.#floating()) {
+      if (t.device === "cpu") continue;
+      const moved = await t.detach().toCPU();
+      take(t, moved);
+      moved.dispose();
+    }
+    return this;
+  }
+
+  #floating(): Tensor[] {
+    return [...this.parameters(), ...this.buffers()].filter((t) => isFloating(t.dtype));
   }
 
   /** All parameters and buffers by name; the tensors share memory with the module. */
@@ -327,6 +342,11 @@ export abstract class Module {
         .map(([name, t]): [string, Tensor] => [path ? `${path}.${name}` : name, t]),
     );
   }
+}
+
+function take(t: Tensor, moved: Tensor): void {
+  t.grad = null;
+  t.adopt(moved);
 }
 
 function notATensor(layer: string, got: unknown, cause: TypeError): DTypeError {

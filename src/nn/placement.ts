@@ -1,14 +1,15 @@
 import { checkDevice } from "../autograd/index.js";
 import { checkDType, type DType, isFloating } from "../base/dtype.js";
 import { DTypeError } from "../base/errors.js";
+import type { DeviceName } from "../memory/device.js";
 
 /** Where and in which type a layer keeps its parameters; layers without parameters take it too, so that one object fits all. */
 export interface PlacementOptions {
   readonly dtype?: DType;
-  readonly device?: "cpu";
+  readonly device?: DeviceName;
 }
 
-export const placementDefaults = { dtype: "float32" as DType, device: "cpu" as const };
+export const placementDefaults = { dtype: "float32" as DType, device: "cpu" as DeviceName };
 
 /** Throws DTypeError unless dtype is a floating-point type, DeviceError for a device that is not there. */
 export function readPlacement(o: Required<PlacementOptions>): { dtype: DType } {

@@ -4,6 +4,7 @@ import { readOptions } from "../base/options.js";
 import { formatShape, sameShape } from "../base/shape.js";
 import { kernels } from "../kernels/dispatch.js";
 import { everyTime } from "../kernels/tape.js";
+import { onDevice } from "../memory/device.js";
 import type { Slot } from "../memory/heap.js";
 import { own } from "../memory/scope.js";
 
@@ -101,7 +102,7 @@ export abstract class Optimizer<O extends { lr: number }> {
     for (const group of this.paramGroups) {
       this.check(group);
       for (const batch of this.batches(group)) {
-        this.update(batch, group);
+        onDevice(batch.members[0]!.device, () => this.update(batch, group));
         for (const p of batch.members) p.storage.version++;
       }
     }
@@ -125,7 +126,7 @@ export abstract class Optimizer<O extends { lr: number }> {
         state = { tensors: {}, numbers: {} };
         this.state.set(p, state);
       }
-      let batch = batches.find((b) => b.members[0]!.dtype === p.dtype && alike(b.states[0]!, state!));
+      let batch = batches.find((b) => like(b.members[0]!, p) && alike(b.states[0]!, state!));
       if (!batch) {
         batch = { members: [], states: [], params: [], grads: [], slots: new Map() };
         batches.push(batch);
@@ -264,6 +265,8 @@ function refresh({ places }: Batching, params: readonly Tensor[]): boolean {
   }
   return true;
 }
+
+const like = (a: Tensor, b: Tensor): boolean => a.dtype === b.dtype && a.device === b.device;
 
 /** Whether two states hold tensors of the same names and equal numbers. */
 function alike(a: ParameterState, b: ParameterState): boolean {

@@ -1,11 +1,13 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import type { DType } from "../../src/base/dtype.js";
+import { UnsupportedKernel } from "../../src/base/errors.js";
 import { Random } from "../../src/base/random.js";
 import type { KernelSet } from "../../src/kernels/kernel_set.js";
 import { reference } from "../../src/kernels/reference/index.js";
 import { setThreads, startThreads, workersReady } from "../../src/kernels/threads/pool.js";
 import { wasm } from "../../src/kernels/wasm/index.js";
 import { Storage } from "../../src/memory/storage.js";
+import { Mirror, noWebGPU } from "./webgpu_mirror.js";
 
 /** Sizes around the SIMD width and the unrolled loops. */
 export const awkwardSizes = [1, 3, 4, 5, 15, 16, 17, 31, 33, 1023, 1025] as const;
@@ -13,7 +15,7 @@ export const awkwardSizes = [1, 3, 4, 5, 15, 16, 17, 31, 33, 1023, 1025] as cons
 /** Makes inputs: the same float32-representable values for each backend, in the backend's own float type. */
 export class Maker {
   private readonly random: Random;
-  private readonly made: Storage[] = [];
+  readonly made: Storage[] = [];
 
   constructor(
     readonly float: DType,
@@ -57,6 +59,8 @@ export interface ConformanceCase {
   readonly name: string;
   /** Largest allowed max|y - y64| / max|y64| of each output. Say why where it is above 1e-6. */
   readonly tolerance: number;
+  /** The same on WebGPU, where it has to be larger: 1e-6, or `tolerance` where that is more, unless given. */
+  readonly webgpu?: number;
   /** Runs one kernel and returns its outputs. */
   run(kernels: KernelSet, make: Maker): Storage[];
 }
@@ -85,7 +89,20 @@ export function relativeError(y: ArrayLike<number>, want: ArrayLike<number>): nu
   return worst;
 }
 
-/** Each case on the WASM backend against the reference in float64, and its bits with one thread against three. */
+async function webgpuOutputs(c: ConformanceCase): Promise<Float64Array[]> {
+  const make = new Maker("float32", 42);
+  const mirror = new Mirror(make.made);
+  try {
+    const results = c.run(mirror.kernels, make);
+    await mirror.readBack();
+    return results.map((s) => Float64Array.from(s.view));
+  } finally {
+    mirror.release();
+    make.release();
+  }
+}
+
+/** Each case on the WASM backend, and on WebGPU where there is one, against the reference in float64, and its bits with one thread against three. */
 export function conformance(family: string, cases: readonly ConformanceCase[]): void {
   describe(`conformance: ${family}`, () => {
     const single = new Map<ConformanceCase, Float64Array[]>();
@@ -108,6 +125,20 @@ export function conformance(family: string, cases: readonly ConformanceCase[]): 
           expect(relativeError(y, want[i]!), `output ${i}`).toBeLessThanOrEqual(c.tolerance);
           const sameBits = Buffer.from(three[i]!.buffer).equals(Buffer.from(y.buffer));
           expect(sameBits, `output ${i}: bits for 1 and 3 threads`).toBe(true);
+        }
+      });
+
+      test(`${c.name}, webgpu`, async ({ skip }) => {
+        skip(noWebGPU !== null, noWebGPU ?? "");
+        const want = outputs(c, reference, "float64");
+        const got = await webgpuOutputs(c).catch((error: unknown) => {
+          if (error instanceof UnsupportedKernel) return error.message;
+          throw error;
+        });
+        if (typeof got === "string") return skip(got);
+        for (const [i, y] of got.entries()) {
+          const limit = c.webgpu ?? Math.max(c.tolerance, 1e-6);
+          expect(relativeError(y, want[i]!), `output ${i}`).toBeLessThanOrEqual(limit);
         }
       });
     }

@@ -4,6 +4,7 @@ import { broadcastShapes, numberOfElements, type Shape, sameShape } from "../../
 import { kernels } from "../../kernels/dispatch.js";
 import type { BinaryOp, BroadcastPlan, UnaryOp } from "../../kernels/kernel_set.js";
 import { everyTime } from "../../kernels/tape.js";
+import { currentDevice, type DeviceName, onDevice } from "../../memory/device.js";
 import { heap } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
 import { defineOp, type Op } from "../op.js";
@@ -13,9 +14,10 @@ type Unary = Op<{ x: Tensor }, Record<never, never>, undefined>;
 type Binary = Op<{ a: Tensor; b: Tensor }, Record<never, never>, undefined>;
 
 /** A number as a tensor without axes, so that it broadcasts against anything. */
-export function scalar(value: number, dtype: DType): Tensor {
-  const storage = new Storage(1, dtype);
-  everyTime(() => heap.write(storage, 0, value));
+export function scalar(value: number, dtype: DType, device: DeviceName = currentDevice()): Tensor {
+  const storage = new Storage(1, dtype, device);
+  if (device === "cpu") everyTime(() => heap.write(storage, 0, value));
+  else onDevice(device, () => kernels.fill(storage, value));
   return new Tensor(storage, []);
 }
 
@@ -208,5 +210,5 @@ export function operand(value: Tensor | number, other: Tensor): Tensor {
   if (typeof value !== "number") {
     throw new DTypeError({ rule: "Arithmetic takes a tensor or a number", got: typeof value });
   }
-  return scalar(value, isFloating(other.dtype) || Number.isInteger(value) ? other.dtype : "float32");
+  return scalar(value, isFloating(other.dtype) || Number.isInteger(value) ? other.dtype : "float32", other.device);
 }

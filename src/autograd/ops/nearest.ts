@@ -1,7 +1,7 @@
 import { ShapeError } from "../../base/errors.js";
 import { formatShape, numberOfElements, type Shape, sameShape } from "../../base/shape.js";
-import { written } from "../create.js";
 import type { Tensor } from "../tensor.js";
+import { written } from "../written.js";
 import { embedding } from "./embedding.js";
 
 /**

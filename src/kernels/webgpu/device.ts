@@ -1,0 +1,193 @@
+import type { NumberArray } from "../../base/dtype.js";
+import { bytesPerElement } from "../../base/dtype.js";
+import { DeviceError, OutOfMemoryError } from "../../base/errors.js";
+import type { DeviceMemory, DevicePlace } from "../../memory/device.js";
+import type { Slot } from "../../memory/heap.js";
+import { type Buffer, BufferPool } from "./buffers.js";
+import { decode, encode } from "./numbers.js";
+import { type Pipeline, PipelineCache } from "./pipelines.js";
+import type { Constants, Program } from "./program.js";
+
+/** A call of a shader: operands by name (null where there is none), parameters by name, and how many workgroups. */
+export interface Dispatch {
+  readonly operands: Readonly<Record<string, Slot | null | undefined>>;
+  readonly parameters?: Readonly<Record<string, number>>;
+  readonly groups: number;
+  readonly constants?: Constants;
+  /** Whether four elements may be taken at once; asked only where program and operands allow it. Default true. */
+  readonly wide?: boolean;
+}
+
+/** Dispatches that one submit takes; more would let the device wait for JavaScript, fewer cost it time each. */
+const BATCH = 128;
+/** Bytes of a dispatch's parameters: dynamic offsets of uniforms are multiples of 256. */
+const PARAMETER_BYTES = 256;
+
+/** What a device did since it was made. */
+export interface Counts {
+  submits: number;
+  dispatches: number;
+  reads: number;
+}
+
+/**
+ * The device: memory, and a queue of dispatches that are gathered into few submits. A submit happens when enough have come together, when
+ * numbers are read or written, and at the latest when JavaScript returns to its event loop.
+ */
+export class Gpu implements DeviceMemory {
+  readonly buffers: BufferPool;
+  readonly counts: Counts = { submits: 0, dispatches: 0, reads: 0 };
+  readonly subgroups: boolean;
+  private readonly pipelines: PipelineCache;
+  private readonly uniforms: GPUBuffer;
+  private readonly parameters = new ArrayBuffer(BATCH * PARAMETER_BYTES);
+  private readonly words = new Uint32Array(this.parameters);
+  private readonly floats = new Float32Array(this.parameters);
+  private encoder: GPUCommandEncoder | null = null;
+  private pass: GPUComputePassEncoder | null = null;
+  private waiting = 0;
+  /** The first thing that went wrong on the device, which it tells later than it happens. */
+  private failure: GPUError | null = null;
+
+  constructor(readonly device: GPUDevice) {
+    this.subgroups = device.features.has("subgroups");
+    this.buffers = new BufferPool(device, (buffer) => this.pipelines.forget(buffer));
+    this.pipelines = new PipelineCache(device, this.subgroups, PARAMETER_BYTES);
+    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+    this.uniforms = device.createBuffer({ size: this.parameters.byteLength, usage });
+    device.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      this.failure ??= event.error;
+    });
+  }
+
+  allocate(bytes: number): Buffer {
+    this.checkFailure();
+    return this.buffers.take(bytes);
+  }
+
+  write({ block, start, dtype }: DevicePlace, values: NumberArray): void {
+    // Writes go before what waits in the encoder, which may still read the buffer.
+    this.flush();
+    const data = encode(values, dtype);
+    this.device.queue.writeBuffer((block as Buffer).buffer, start * bytesPerElement[dtype], data);
+  }
+
+  async read({ block, start, length, dtype }: DevicePlace): Promise<NumberArray> {
+    this.counts.reads++;
+    const bytes = length * bytesPerElement[dtype];
+    if (bytes === 0) return decode(new ArrayBuffer(0), dtype);
+    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+    const staging = this.device.createBuffer({ size: bytes, usage });
+    const encoder = this.openEncoder();
+    encoder.copyBufferToBuffer((block as Buffer).buffer, start * bytesPerElement[dtype], staging, 0, bytes);
+    this.flush();
+    try {
+      await staging.mapAsync(GPUMapMode.READ);
+      this.checkFailure();
+      return decode(staging.getMappedRange().slice(0), dtype);
+    } catch (error) {
+      this.checkFailure();
+      throw error;
+    } finally {
+      staging.destroy();
+    }
+  }
+
+  /** Queues a shader. Operands that share a buffer share its binding, as WebGPU demands. */
+  run(program: Program, { operands, parameters = {}, groups, constants = {}, wide = true }: Dispatch): void {
+    if (groups === 0) return;
+    const pipeline = this.pipelines.get(program, operands, constants, wide);
+    if (this.waiting === BATCH) this.flush();
+    const offset = this.waiting * PARAMETER_BYTES;
+    this.writeParameters(offset / 4, program, operands, parameters, groups);
+    const pass = this.openPass();
+    pass.setPipeline(pipeline.pipeline);
+    pass.setBindGroup(0, this.bindGroup(pipeline, operands), [offset]);
+    const limit = this.device.limits.maxComputeWorkgroupsPerDimension;
+    const rows = Math.ceil(groups / limit);
+    pass.dispatchWorkgroups(Math.ceil(groups / rows), rows);
+    this.counts.dispatches++;
+    if (this.waiting++ === 0) queueMicrotask(() => this.flush());
+  }
+
+  /** Sends what has been gathered to the device. */
+  flush(): void {
+    if (!this.encoder) return;
+    this.pass?.end();
+    this.device.queue.writeBuffer(this.uniforms, 0, this.parameters, 0, this.waiting * PARAMETER_BYTES);
+    this.device.queue.submit([this.encoder.finish()]);
+    this.counts.submits++;
+    this.encoder = null;
+    this.pass = null;
+    this.waiting = 0;
+  }
+
+  /** Waits until the device has done all that was asked of it; throws what went wrong. */
+  async finish(): Promise<void> {
+    this.flush();
+    await this.device.queue.onSubmittedWorkDone();
+    this.checkFailure();
+  }
+
+  private writeParameters(
+    at: number,
+    program: Program,
+    operands: Dispatch["operands"],
+    parameters: Readonly<Record<string, number>>,
+    groups: number,
+  ): void {
+    this.words[at++] = groups;
+    for (const name in program.operands) this.words[at++] = operands[name]?.start ?? 0;
+    for (const name in program.parameters) {
+      const value = parameters[name];
+      if (value === undefined) throw new Error(`shader ${program.name} has the parameter ${name}, which was not given`);
+      if (program.parameters[name] === "f32") this.floats[at++] = value;
+      else this.words[at++] = value;
+    }
+  }
+
+  private bindGroup(pipeline: Pipeline, operands: Dispatch["operands"]): GPUBindGroup {
+    return this.pipelines.bindGroup(pipeline, operands, this.uniforms);
+  }
+
+  private openEncoder(): GPUCommandEncoder {
+    this.pass?.end();
+    this.pass = null;
+    this.encoder ??= this.device.createCommandEncoder();
+    return this.encoder;
+  }
+
+  private openPass(): GPUComputePassEncoder {
+    this.encoder ??= this.device.createCommandEncoder();
+    this.pass ??= this.encoder.beginComputePass();
+    return this.pass;
+  }
+
+  private checkFailure(): void {
+    const { failure } = this;
+    if (!failure) return;
+    this.failure = null;
+    const Kind = failure instanceof GPUOutOfMemoryError ? OutOfMemoryError : DeviceError;
+    throw new Kind({ rule: "The WebGPU device must accept what it is asked for", got: failure.message });
+  }
+}
+
+let gpu: Gpu | null = null;
+
+/** The device that shaders run on. */
+export function theGpu(): Gpu {
+  if (gpu) return gpu;
+  throw new DeviceError({
+    rule: "Tensors on webgpu need their device",
+    got: "a device that is lost or was given up",
+    fix: "Call initWebGPU() again and make the tensors anew",
+  });
+}
+
+export function setGpu(to: Gpu | null): void {
+  gpu = to;
+}
+
+/** Queues a shader on the device. */
+export const run = (program: Program, dispatch: Dispatch): void => theGpu().run(program, dispatch);

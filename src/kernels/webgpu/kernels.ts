@@ -1,0 +1,7 @@
+import type { KernelSet } from "../kernel_set.js";
+import { elementwise } from "./elementwise.js";
+
+/** The kernels that there are on WebGPU. What is missing, or throws UnsupportedKernel, is refused with a DeviceError. */
+export const webgpu: Partial<KernelSet> = {
+  ...elementwise,
+};

@@ -1,0 +1,105 @@
+import type { DType } from "../../base/dtype.js";
+
+/** How a shader uses an operand. `absent` is what reads of it give where the call has none; writes are then left out. */
+export interface Operand {
+  readonly access: "read" | "write";
+  readonly absent?: string;
+}
+
+export type ParameterType = "u32" | "i32" | "f32";
+
+/**
+ * A shader. Its text defines `fn run(group: u32, lane: u32)`, which a workgroup of `lanes` lanes executes for each group. For an
+ * operand x it may call `x_at(i)`, and `x_set(i, v)` where it writes; i counts in elements. `HAS_x` tells whether the call has
+ * one. Parameters are `P.name`, constants of the call are names. The element of a float64 operand is vec2f, the number being the
+ * sum of both.
+ *
+ * With `wide`, an element is a vec4f where all operands allow it, and else an f32: `E` names the type (I, U, B those of whole
+ * numbers, bits and comparisons), the text must be true for both, and `x_first()` is the first number everywhere.
+ */
+export interface Program {
+  readonly name: string;
+  readonly operands: Readonly<Record<string, Operand>>;
+  readonly parameters: Readonly<Record<string, ParameterType>>;
+  readonly lanes: number;
+  readonly wide?: boolean;
+  readonly code: string;
+}
+
+/** A binding of one call: which operands share a buffer, and what its elements are. */
+export interface Binding {
+  readonly names: readonly string[];
+  readonly element: string;
+  readonly write: boolean;
+}
+
+/** Numbers and truths become constants of the shader by their names; a text goes where `$NAME` stands. */
+export type Constants = Readonly<Record<string, number | boolean | string>>;
+
+export const elementOf = (dtype: DType, wide: boolean): string =>
+  dtype === "float64" ? "vec2f" : dtype === "int32" ? (wide ? "vec4i" : "i32") : wide ? "vec4f" : "f32";
+
+/** The whole text of a shader for a call with these bindings. Binding 0 are the parameters. */
+export function shaderText(
+  program: Program,
+  bindings: readonly Binding[],
+  constants: Constants,
+  wide: boolean,
+  subgroups: boolean,
+): string {
+  const starts = Object.keys(program.operands).map((name) => `${name}_start: u32`);
+  const parameters = Object.entries(program.parameters).map(([name, type]) => `${name}: ${type}`);
+  const lines = [
+    ...(subgroups ? ["enable subgroups;"] : []),
+    `struct Parameters { groups: u32, ${[...starts, ...parameters].join(", ")} }`,
+    "@group(0) @binding(0) var<uniform> P: Parameters;",
+    ...aliases(wide),
+    `const LANES = ${program.lanes}u;`,
+    `const STEP = ${wide ? 4 : 1}u;`,
+    ...Object.entries(constants)
+      .filter(([, value]) => typeof value !== "string")
+      .map(([name, value]) => `const ${name} = ${typeof value === "number" ? `${value}u` : value};`),
+    ...bindings.map(
+      ({ element, write }, i) =>
+        `@group(0) @binding(${i + 1}) var<storage, ${write ? "read_write" : "read"}> b${i}: array<${element}>;`,
+    ),
+    ...Object.entries(program.operands).map(([name, operand]) => accessors(name, operand, bindings, wide)),
+    filled(program.code, constants),
+    `@compute @workgroup_size(${program.lanes})
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) extent: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let group = id.y * extent.x + id.x;
+  if (group < P.groups) { run(group, lane); }
+}`,
+  ];
+  return lines.join("\n");
+}
+
+function filled(code: string, constants: Constants): string {
+  return code.replace(/\$([A-Z_]+)/g, (_, name: string) => String(constants[name]));
+}
+
+/** One element or four: floats, integers, bits, and comparisons. */
+const aliases = (wide: boolean): string[] =>
+  wide
+    ? ["alias E = vec4f;", "alias I = vec4i;", "alias U = vec4u;", "alias B = vec4<bool>;"]
+    : ["alias E = f32;", "alias I = i32;", "alias U = u32;", "alias B = bool;"];
+
+function accessors(
+  name: string,
+  { access, absent = "0.0" }: Operand,
+  bindings: readonly Binding[],
+  wide: boolean,
+): string {
+  const at = bindings.findIndex((binding) => binding.names.includes(name));
+  const has = `const HAS_${name} = ${at >= 0};`;
+  if (at < 0) {
+    const none = `fn ${name}_at(i: u32) -> E { return E(${absent}); }\nfn ${name}_first() -> E { return E(${absent}); }`;
+    return access === "read" ? `${has}\n${none}` : `${has}\n${none}\nfn ${name}_set(i: u32, v: E) {}`;
+  }
+  const { element } = bindings[at]!;
+  const place = `b${at}[P.${name}_start${wide ? " / 4u" : ""} + i]`;
+  const read = `fn ${name}_at(i: u32) -> ${element} { return ${place}; }`;
+  const first = `fn ${name}_first() -> ${element} { return ${element}(${place.replace(" + i]", "]")}${wide ? ".x" : ""}); }`;
+  const write = `fn ${name}_set(i: u32, v: ${element}) { ${place} = v; }`;
+  return [has, read, first, ...(access === "write" ? [write] : [])].join("\n");
+}

@@ -1,0 +1,79 @@
+import type { DType, NumberArray } from "../base/dtype.js";
+import { DeviceError } from "../base/errors.js";
+
+/** Where tensors live and ops compute. The CPU's memory is the heap; other devices bring memory of their own. */
+export type DeviceName = "cpu" | "webgpu";
+
+/** A block of a device's own memory; what it is, the device knows. */
+export interface DeviceBlock {
+  readonly device: DeviceName;
+  readonly bytes: number;
+  free(): void;
+}
+
+/** Elements of a block. */
+export interface DevicePlace {
+  readonly block: DeviceBlock;
+  readonly start: number;
+  readonly length: number;
+  readonly dtype: DType;
+}
+
+/** The memory of a device other than the CPU. float64 takes 8 bytes an element in whatever form the device computes with. */
+export interface DeviceMemory {
+  /** Throws OutOfMemoryError, or DeviceError where one block cannot be that large. */
+  allocate(bytes: number): DeviceBlock;
+  write(to: DevicePlace, values: NumberArray): void;
+  /** After all that was asked of the device before. */
+  read(from: DevicePlace): Promise<NumberArray>;
+}
+
+const memories = new Map<DeviceName, DeviceMemory>();
+let current: DeviceName = "cpu";
+
+/** Where new storages are made and kernels run: the device of the op that is at work. */
+export const currentDevice = (): DeviceName => current;
+
+/** Returns what it was, for callers that put it back themselves. */
+export function setDevice(device: DeviceName): DeviceName {
+  const before = current;
+  current = device;
+  return before;
+}
+
+/** Runs `body` with storages and kernels of `device`. */
+export function onDevice<T>(device: DeviceName, body: () => T): T {
+  if (device === current) return body();
+  const before = setDevice(device);
+  try {
+    return body();
+  } finally {
+    current = before;
+  }
+}
+
+/** Makes a device's memory known, or forgets it. */
+export function setDeviceMemory(device: DeviceName, memory: DeviceMemory | null): void {
+  if (memory) memories.set(device, memory);
+  else memories.delete(device);
+}
+
+export const hasDevice = (device: DeviceName): boolean => device === "cpu" || memories.has(device);
+
+export function memoryOf(device: DeviceName): DeviceMemory {
+  const memory = memories.get(device);
+  if (memory) return memory;
+  throw new DeviceError({
+    rule: `A device must be there before it is used`,
+    got: `"${device}" without one`,
+    fix: 'import { initWebGPU } from "evenkeel/webgpu"; await initWebGPU()',
+  });
+}
+
+/** What reading numbers in JavaScript, or a CPU kernel, meets on a tensor of another device. */
+export const notOnTheHeap = (device: DeviceName): DeviceError =>
+  new DeviceError({
+    rule: "Only tensors on the CPU can be read and written at once",
+    got: `one on ${device}`,
+    fix: "Use await t.data()",
+  });
