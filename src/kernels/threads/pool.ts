@@ -109,6 +109,13 @@ export function kernelArgs(): Float64Array {
   return argumentBlock;
 }
 
+/** Arguments from place `at` on, from a list that is kept between calls. */
+export function listArgs(at: number, list: readonly number[]): void {
+  if (at + list.length > MAX_ARGS) throw new Error(`a kernel takes ${at + list.length} arguments; ${MAX_ARGS} fit`);
+  const to = kernelArgs();
+  for (let i = 0; i < list.length; i++) to[at + i] = list[i]!;
+}
+
 /** `launch` for bindings that hand over a list. */
 export function launch(name: string, units: number, work: number, args: readonly number[]): void {
   if (args.length > MAX_ARGS) throw new Error(`kernel ${name} takes ${args.length} arguments; ${MAX_ARGS} fit`);

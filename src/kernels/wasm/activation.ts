@@ -16,9 +16,15 @@ const code: Readonly<Record<ActivationOp, number>> = {
   sigmoid: 5,
   tanh: 6,
 };
-/** The two arguments of a kernel that ends in an activation: its code plus one, or 0 for none, and alpha. */
-export const activationArgs = (activation: NormActivation | null | undefined): [number, number] =>
-  activation ? [code[activation.op] + 1, activation.alpha] : [0, 0];
+/** The code of a kernel that ends in an activation: plus one, or 0 for none. */
+export const activationCode = (activation: NormActivation | null | undefined): number =>
+  activation ? code[activation.op] + 1 : 0;
+
+/** The two arguments of such a kernel: the code, and alpha. */
+export const activationArgs = (activation: NormActivation | null | undefined): [number, number] => [
+  activationCode(activation),
+  activation ? activation.alpha : 0,
+];
 
 const cost = (op: ActivationOp): number => (code[op] >= 2 ? EXP_WORK : LIGHT_WORK);
 

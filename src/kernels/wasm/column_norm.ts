@@ -1,12 +1,12 @@
 import { DTypeError, UnsupportedKernel } from "../../base/errors.js";
-import type { Slot } from "../../memory/heap.js";
+import { heap, type Slot } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
 import type { ColumnView } from "../../norm/views.js";
 import type { KernelSet, NormActivation, NormActivationGrad, NormGrads, Stats } from "../kernel_set.js";
 import { columnNorm as reference } from "../reference/column_norm.js";
 import { kernelArgs, run as launchKernel, scratchPlaces } from "../threads/pool.js";
-import { activationArgs } from "./activation.js";
-import { type ColumnPlan, planApply, planOf } from "./column_plan.js";
+import { activationCode } from "./activation.js";
+import { type ColumnPlan, planApply, planOf, planPart } from "./column_plan.js";
 import { float32Only } from "./float32_only.js";
 import { kernelIndex } from "./module.js";
 import { affineSums, fewAffine, onlyDx } from "./norm_affine.js";
@@ -66,7 +66,7 @@ const GROUP_SCRATCH = 48;
  * scratch memory behind it.
  */
 class Call {
-  private readonly memory: Storage;
+  private readonly block: number;
   readonly elements: number;
 
   constructor(
@@ -90,10 +90,11 @@ class Call {
     const scratchBytes = lines(
       96 + (plan.tiles ? 12 * (plan.blockWidth + 4) : GROUP_SCRATCH * plan.unitGroups * merge),
     );
-    const [parts, table, sums] = [0, 16 * partPlane, 16 * partPlane + lines(tableBytes)] as const;
+    const table = 16 * partPlane;
+    const sums = table + lines(tableBytes);
     const scratch = sums + lines(16 * sumsPlane);
-    this.memory = new Storage((scratch + threads * scratchBytes) / 8, "float64");
-    const at = this.memory.ptr;
+    this.block = heap.allocate(scratch + threads * scratchBytes);
+    const at = heap.address(this.block);
     const a = kernelArgs();
     a[0] = o.x.ptr;
     a[1] = ptr(o.dy);
@@ -118,7 +119,7 @@ class Call {
     a[20] = plan.blockRun;
     a[21] = plan.runBlocks;
     a[22] = plan.blockWidth;
-    a[23] = at + parts;
+    a[23] = at;
     a[24] = partStride;
     a[25] = partPlane;
     a[26] = at + table;
@@ -131,9 +132,8 @@ class Call {
     a[33] = at + scratch;
     a[34] = scratchBytes;
     a[35] = ptr(o.counts);
-    const [activation, alpha] = activationArgs(o.activation);
-    a[36] = activation;
-    a[37] = alpha;
+    a[36] = activationCode(o.activation);
+    a[37] = o.activation ? o.activation.alpha : 0;
     a[38] = ptr(o.dz ?? o.dy);
     a[40] = plan.unitGroups;
     a[39] = plan.together ? 1 : 0;
@@ -213,12 +213,12 @@ class Call {
   }
 
   release(): void {
-    this.memory.release();
+    heap.free(this.block);
   }
 }
 
-function checkTypes(kernel: string, stats: Stats, ...slots: (Slot | null)[]): void {
-  float32Only(kernel, ...slots.filter((slot) => slot !== null));
+function checkTypes(kernel: string, stats: Stats, a: Slot, b?: Slot, c?: Slot | null, d?: Slot | null): void {
+  float32Only(kernel, a, b, c, d);
   const { mean, variance } = stats;
   if (mean.dtype !== variance.dtype || mean.dtype === "int32") {
     throw new DTypeError({
@@ -245,9 +245,6 @@ const mergeWork = ({ view, plan, blocks }: Call): number => 4 * view.batch * pla
  * neither float32 nor statistics from float32 sums can hold; the double loops of reference take those, and empty slots.
  */
 const few = ({ outer, merge, inner }: ColumnView): boolean => outer * merge * inner < 4;
-
-/** The plan of a call that does part of the work only: nothing of it can be fused. */
-const partOf = (view: ColumnView): ColumnPlan => ({ ...planOf(view), fused: false });
 
 function float64Only(kernel: string, ...slots: Slot[]): void {
   const other = slots.find((slot) => slot.dtype !== "float64");
@@ -298,7 +295,8 @@ export const columnNorm: Kernels = {
   },
 
   columnNormGrad(x, dy, weight, stats, out, view, eps, frozen, activation) {
-    checkTypes("columnNormGrad", stats, x, dy, weight, activation?.bias ?? null, out.dx, out.dWeight, out.dBias);
+    checkTypes("columnNormGrad", stats, x, dy, weight, activation?.bias);
+    float32Only("columnNormGrad", out.dx, out.dWeight, out.dBias);
     if (x.length === 0 || (!frozen && few(view))) {
       return reference.columnNormGrad(x, dy, weight, stats, out, view, eps, frozen, activation);
     }
@@ -316,14 +314,14 @@ export const columnNorm: Kernels = {
     checkTypes("columnMoments", stats, x);
     float64Only("columnMoments", stats.mean);
     if (x.length === 0 || few(view)) return reference.columnMoments(x, stats, view);
-    run(view, partOf(view), { x, y: null, weight: null, stats, eps: 0 }, (call) => call.moments());
+    run(view, planPart(view), { x, y: null, weight: null, stats, eps: 0 }, (call) => call.moments());
   },
 
   columnSums(x, dy, stats, sums, view) {
     checkTypes("columnSums", stats, x, dy);
     float64Only("columnSums", stats.mean, sums);
     if (x.length === 0) return reference.columnSums(x, dy, stats, sums, view);
-    run(view, partOf(view), { x, dy, y: null, weight: null, stats, eps: 0, sums }, (call) => call.addUp());
+    run(view, planPart(view), { x, dy, y: null, weight: null, stats, eps: 0, sums }, (call) => call.addUp());
   },
 
   columnDx(x, dy, weight, stats, sums, counts, dx, view, eps) {
@@ -331,7 +329,7 @@ export const columnNorm: Kernels = {
     float64Only("columnDx", stats.mean, sums, counts);
     if (x.length === 0) return;
     if (few(view)) return reference.columnDx(x, dy, weight, stats, sums, counts, dx, view, eps);
-    run(view, partOf(view), { x, dy, y: dx, weight, stats, eps, sums, counts }, (call) => {
+    run(view, planPart(view), { x, dy, y: dx, weight, stats, eps, sums, counts }, (call) => {
       call.launch("grad_constants", call.groups, 8 * call.allChannels);
       call.dx();
     });
@@ -350,12 +348,13 @@ function gradients(
   frozen: boolean,
   through?: NormActivationGrad & { readonly dz: Slot },
 ): void {
-  const [dz, bias] = through ? [through.dz, through.bias] : [dy, null];
+  const dz = through ? through.dz : dy;
+  const bias = through ? through.bias : null;
   if (fewAffine(view.channels, out)) {
     const { outer, channels, inner, merge, batch } = view;
     if (through) {
       const operands = { x, dy, y: null, weight, bias, stats, eps, activation: through, dz };
-      run(view, partOf(view), operands, (call) => call.addUp());
+      run(view, planPart(view), operands, (call) => call.addUp());
     }
     affineSums(x, dz, stats, out, eps, { planes: batch * outer, outer, inner, affine: channels, merge });
     if (out.dx) gradients(x, dz, weight, stats, onlyDx(out), view, eps, frozen);

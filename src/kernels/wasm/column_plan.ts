@@ -1,4 +1,5 @@
 import type { ColumnView } from "../../norm/views.js";
+import { kept } from "./kept.js";
 
 /** Inner axes from this length on are summed run by run; shorter ones with channels side by side in SIMD lanes. */
 const LONG_RUN = 256;
@@ -58,13 +59,19 @@ export interface ColumnPlan {
   readonly unitGroups: number;
 }
 
-export const planOf = (view: ColumnView): ColumnPlan => plan(view, LONG_RUN);
+const sameView = (a: ColumnView, b: ColumnView): boolean =>
+  a.batch === b.batch && a.outer === b.outer && a.channels === b.channels && a.inner === b.inner && a.merge === b.merge;
+
+export const planOf = kept(sameView, (view): ColumnPlan => plan(view, LONG_RUN));
+
+/** For a call that does part of the work only: nothing of it can be fused. */
+export const planPart = kept(sameView, (view): ColumnPlan => ({ ...planOf(view), fused: false }));
 
 /** For a pass with given statistics. */
-export const planApply = (view: ColumnView): ColumnPlan => {
+export const planApply = kept(sameView, (view): ColumnPlan => {
   const wide = view.channels * view.inner > WIDE_ROW;
   return { ...plan(view, wide ? WIDE_RUN_APPLY : LONG_RUN_APPLY), fused: false };
-};
+});
 
 const plan = (view: ColumnView, long: number): ColumnPlan =>
   view.inner >= Math.min(long, RUN_PER_ROW * view.outer) ? planRuns(view) : planTiles(view);

@@ -1,18 +1,18 @@
-import { UnsupportedKernel } from "../../base/errors.js";
 import { heap, type Slot } from "../../memory/heap.js";
 import type { ConvPlan, KernelSet } from "../kernel_set.js";
-import { launch, scratchPlaces } from "../threads/pool.js";
+import { kernelArgs, listArgs, run, scratchPlaces } from "../threads/pool.js";
 import { forwardPass, inputGradPasses, type Pass, weightGradPass } from "./conv_passes.js";
 import { depthwise, depthwiseInputGrad, depthwiseWeightGrad, isDepthwise } from "./depthwise.js";
 import { elementwise } from "./elementwise.js";
+import { float32Only } from "./float32_only.js";
+import { kernelIndex } from "./module.js";
 import { pointwise, pointwiseForward, pointwiseInputGrad, pointwiseWeightGrad, pointwiseWeights } from "./pointwise.js";
 import { winograd, winogradForward, winogradInputGrad, winogradWeightGrad, winogradWeights } from "./winograd.js";
 
-function onlyFloat32(...slots: (Slot | null)[]): void {
-  if (slots.some((slot) => slot && slot.dtype !== "float32")) {
-    throw new UnsupportedKernel("convolution has WASM kernels for float32 only");
-  }
-}
+const PACK = kernelIndex("conv_pack");
+const TILES = kernelIndex("conv_tiles");
+const WEIGHT_GRAD = kernelIndex("conv_weight_grad");
+const WEIGHT_MERGE = kernelIndex("conv_weight_merge");
 
 /** Nanoseconds of a product, of a float of partial weight gradients merged, of a weight packed. */
 const TILE_WORK = 0.05;
@@ -21,7 +21,7 @@ const PACK_WORK = 1;
 
 export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> = {
   conv(x, weight, bias, y, plan) {
-    onlyFloat32(x, weight, bias, y);
+    float32Only("convolution", x, weight, bias, y);
     if (y.length === 0) return;
     const filter = winogradForward(plan);
     const point = pointwise(plan);
@@ -32,7 +32,7 @@ export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> 
   },
 
   convInputGrad(dy, weight, dx, plan) {
-    onlyFloat32(dy, weight, dx);
+    float32Only("convolution", dy, weight, dx);
     if (dx.length === 0) return;
     if (dy.length === 0) {
       elementwise.fill(dx, 0);
@@ -46,12 +46,12 @@ export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> 
     else {
       const { passes, gaps } = inputGradPasses(plan);
       if (gaps) elementwise.fill(dx, 0);
-      for (const pass of passes) correlate(dy, weight, null, dx, pass);
+      for (let i = 0; i < passes.length; i++) correlate(dy, weight, null, dx, passes[i]!);
     }
   },
 
   convWeightGrad(x, dy, dWeight, plan) {
-    onlyFloat32(x, dy, dWeight);
+    float32Only("convolution", x, dy, dWeight);
     if (dWeight.length === 0) return;
     if (x.length === 0 || dy.length === 0) {
       elementwise.fill(dWeight, 0);
@@ -69,16 +69,26 @@ export const conv: Pick<KernelSet, "conv" | "convInputGrad" | "convWeightGrad"> 
 
 function weightGrad(x: Slot, dy: Slot, dWeight: Slot, plan: ConvPlan): void {
   const pass = weightGradPass(plan);
-  const { groups, rows, k, imageParts, partBytes } = pass;
-  withScratch(pass, dWeight, (sums, offsets, taps, scratch) => {
-    launch("conv_weight_grad", pass.units, pass.work * TILE_WORK, [
-      ...[x.ptr, dy.ptr, sums, 0, taps, offsets, scratch, pass.threadBytes],
-      ...pass.shared,
-    ]);
+  const { groups, rows, imageParts } = pass;
+  const block = heap.allocate(scratchBytes(pass));
+  try {
+    const sums = heap.address(block);
+    pack(pass, dWeight, sums);
+    passArgs(pass, x.ptr, dy.ptr, sums, 0, sums);
+    run(WEIGHT_GRAD, pass.units, pass.work * TILE_WORK);
+    const a = kernelArgs();
+    a[0] = sums;
+    a[1] = dWeight.ptr;
+    a[2] = groups;
+    a[3] = rows;
+    a[4] = pass.k;
+    a[5] = imageParts;
+    a[6] = pass.partBytes;
     const panels = groups * (rows === 1 ? 1 : Math.ceil(rows / 4));
-    const merging = [sums, dWeight.ptr, groups, rows, k, imageParts, partBytes];
-    launch("conv_weight_merge", panels, imageParts * dWeight.length * MERGE_WORK, merging);
-  });
+    run(WEIGHT_MERGE, panels, imageParts * dWeight.length * MERGE_WORK);
+  } finally {
+    heap.free(block);
+  }
 }
 
 /**
@@ -87,30 +97,48 @@ function weightGrad(x: Slot, dy: Slot, dWeight: Slot, plan: ConvPlan): void {
  * [32, 16, 8, 8] to 32 channels, 43 to 56 us on [32, 1, 8, 8] to 16; equal within 5 % on [8, 32, 28, 28] to 64.
  */
 function correlate(source: Slot, weight: Slot, bias: Slot | null, target: Slot, pass: Pass): void {
-  withScratch(pass, weight, (packed, offsets, taps, scratch) => {
-    launch("conv_tiles", pass.units, pass.work * TILE_WORK, [
-      ...[source.ptr, packed, target.ptr, bias?.ptr ?? 0, taps, offsets, scratch, pass.threadBytes],
-      ...pass.shared,
-    ]);
-  });
-}
-
-/** Allocates the pass's scratch memory, packs weights and expands the offsets of taps into it, and runs. */
-function withScratch(
-  pass: Pass,
-  weight: Slot,
-  run: (head: number, offsets: number, taps: number, scratch: number) => void,
-): void {
-  const block = heap.allocate(pass.headBytes + pass.offsetBytes + pass.tapBytes + scratchPlaces() * pass.threadBytes);
+  const block = heap.allocate(scratchBytes(pass));
   try {
-    const head = heap.address(block);
-    const offsets = head + pass.headBytes;
-    const taps = offsets + pass.offsetBytes;
-    heap.words.set(pass.taps, taps / 4);
-    const work = pass.panels * 4 * pass.k * PACK_WORK;
-    launch("conv_pack", pass.panels + 1, work, [weight.ptr, head, offsets, taps, ...pass.packing]);
-    run(head, offsets, taps, taps + pass.tapBytes);
+    const packed = heap.address(block);
+    pack(pass, weight, packed);
+    passArgs(pass, source.ptr, packed, target.ptr, bias ? bias.ptr : 0, packed);
+    run(TILES, pass.units, pass.work * TILE_WORK);
   } finally {
     heap.free(block);
   }
+}
+
+/** Scratch memory of a pass: what is packed or summed, offsets, taps, and a part for each thread, in this order. */
+const scratchBytes = (pass: Pass): number =>
+  pass.headBytes + pass.offsetBytes + pass.tapBytes + scratchPlaces() * pass.threadBytes;
+
+/** Packs weights into scratch memory at `head` and expands the offsets of taps behind them. */
+function pack(pass: Pass, weight: Slot, head: number): void {
+  const offsets = head + pass.headBytes;
+  const taps = offsets + pass.offsetBytes;
+  const { words } = heap;
+  for (let i = 0; i < pass.taps.length; i++) words[taps / 4 + i] = pass.taps[i]!;
+  const a = kernelArgs();
+  a[0] = weight.ptr;
+  a[1] = head;
+  a[2] = offsets;
+  a[3] = taps;
+  listArgs(4, pass.packing);
+  run(PACK, pass.panels + 1, pass.panels * 4 * pass.k * PACK_WORK);
+}
+
+/** The arguments of class Conv in assembly/lib_conv.ts, with scratch memory at `head`. */
+function passArgs(pass: Pass, first: number, second: number, third: number, bias: number, head: number): void {
+  const offsets = head + pass.headBytes;
+  const taps = offsets + pass.offsetBytes;
+  const a = kernelArgs();
+  a[0] = first;
+  a[1] = second;
+  a[2] = third;
+  a[3] = bias;
+  a[4] = taps;
+  a[5] = offsets;
+  a[6] = taps + pass.tapBytes;
+  a[7] = pass.threadBytes;
+  listArgs(8, pass.shared);
 }

@@ -1,5 +1,6 @@
 import type { ConvPlan, Triple } from "../kernel_set.js";
 import { type Blocks, canonical, cut, forwardGrid, type Grid, inputGradGrids } from "./conv_grid.js";
+import { keptForConv } from "./kept.js";
 
 /** At most this many products are summed in registers before they join the target; k is cut into even blocks. */
 const K_BLOCK = 320;
@@ -46,29 +47,16 @@ interface Operands {
   readonly strides: readonly [group: number, row: number, channel: number];
 }
 
-/** Keeps what `make` made for the last shapes: making it takes as long as a small convolution. */
-function kept<T>(make: (p: ConvPlan) => T): (p: ConvPlan) => T {
-  const made = new Map<string, T>();
-  return (p) => {
-    const key = `${p.batch},${p.inChannels},${p.outChannels},${p.groups},${p.input},${p.output},${p.kernel},${p.stride},${p.padding},${p.dilation}`;
-    let value = made.get(key);
-    if (value === undefined) {
-      if (made.size >= 64) made.clear();
-      value = make(canonical(p));
-      made.set(key, value);
-    }
-    return value;
-  };
-}
+const keptForPass = <T>(make: (p: ConvPlan) => T) => keptForConv((p) => make(canonical(p)));
 
-export const forwardPass = kept((p): Pass => {
+export const forwardPass = keptForPass((p): Pass => {
   const [rows, channels] = [p.outChannels / p.groups, p.inChannels / p.groups];
   const taps = volume(p.kernel);
   return correlation(p, forwardGrid(p), { rows, channels, strides: [rows * channels * taps, channels * taps, taps] });
 });
 
 /** The passes of the input gradient; `gaps` says that some inputs meet no tap and none of the passes writes them. */
-export const inputGradPasses = kept((p): { passes: Pass[]; gaps: boolean } => {
+export const inputGradPasses = keptForPass((p): { passes: Pass[]; gaps: boolean } => {
   const [rows, channels] = [p.inChannels / p.groups, p.outChannels / p.groups];
   const taps = volume(p.kernel);
   const strides = [rows * channels * taps, taps, rows * taps] as const;
@@ -96,7 +84,7 @@ function correlation(p: ConvPlan, grid: Grid, o: Operands): Pass {
   };
 }
 
-export const weightGradPass = kept((p): WeightGradPass => {
+export const weightGradPass = keptForPass((p): WeightGradPass => {
   const [rows, channels] = [p.outChannels / p.groups, p.inChannels / p.groups];
   const grid = forwardGrid(p);
   const size = p.outChannels * channels * volume(p.kernel);

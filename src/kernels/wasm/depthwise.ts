@@ -17,7 +17,8 @@ const aligned = (floats: number): number => Math.ceil(floats / 16) * 64;
 export function isDepthwise(p: ConvPlan): boolean {
   const flat = p.kernel[0] === 1 && p.padding[0] === 0 && p.input[0] === 1 && p.stride[0] === 1;
   const whole = p.groups === p.inChannels && p.groups === p.outChannels && p.dilation[1] === 1 && p.dilation[2] === 1;
-  const [width, stride] = [p.kernel[2], p.stride[2]];
+  const width = p.kernel[2];
+  const stride = p.stride[2];
   return flat && whole && (width === 3 || (stride === 1 && (width === 5 || width === 7)));
 }
 

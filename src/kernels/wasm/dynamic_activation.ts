@@ -17,8 +17,7 @@ const planArgs = ({ rows, size, alpha, shift, op }: DynamicPlan, unit: number): 
 
 export const dynamicActivation: Pick<KernelSet, "dynamicActivation" | "dynamicActivationGrad"> = {
   dynamicActivation(x, weight, bias, y, plan) {
-    const slots = [x, weight, bias, y].filter((slot) => slot !== null);
-    float32Only("dynamicActivation", ...slots);
+    float32Only("dynamicActivation", x, weight, bias, y);
     if (x.length === 0) return;
     const unit = Math.ceil(UNIT / plan.size);
     const args = [x.ptr, weight?.ptr ?? 0, bias?.ptr ?? 0, y.ptr, ...planArgs(plan, unit)];
@@ -26,8 +25,8 @@ export const dynamicActivation: Pick<KernelSet, "dynamicActivation" | "dynamicAc
   },
 
   dynamicActivationGrad(x, dy, weight, out, sums, plan) {
-    const slots = [x, dy, weight, out.dx, out.dWeight, out.dBias].filter((slot) => slot !== null);
-    float32Only("dynamicActivationGrad", ...slots);
+    float32Only("dynamicActivationGrad", x, dy, weight);
+    float32Only("dynamicActivationGrad", out.dx, out.dWeight, out.dBias);
     const { rows, size } = plan;
     const unit = Math.max(FEWEST_ROWS, Math.ceil(rows / UNITS));
     const units = x.length === 0 ? 0 : Math.ceil(rows / unit);

@@ -1,7 +1,12 @@
-import { UnsupportedKernel } from "../../base/errors.js";
 import { heap, type Slot } from "../../memory/heap.js";
-import type { KernelSet, MatmulPlan } from "../kernel_set.js";
-import { launch, scratchPlaces } from "../threads/pool.js";
+import type { KernelSet } from "../kernel_set.js";
+import { kernelArgs, run, scratchPlaces } from "../threads/pool.js";
+import { float32Only } from "./float32_only.js";
+import { kernelIndex } from "./module.js";
+
+const PACK = kernelIndex("matmul_pack");
+const TILES = kernelIndex("matmul_tiles");
+const DIRECT = kernelIndex("matmul_direct");
 
 /** Steps of the summed axis that a register tile takes at once: a strip of B is then 16 KiB, a panel of A 4 KiB. */
 const K_BLOCK = 256;
@@ -44,43 +49,74 @@ export interface Product {
 
 export const matmul: Pick<KernelSet, "matmul"> = {
   matmul(a, b, y, plan) {
-    for (const slot of [a, b, y, ...(plan.bias ? [plan.bias] : [])]) {
-      if (slot.dtype !== "float32") throw new UnsupportedKernel("matmul has a WASM kernel for float32 only");
-    }
-    const p = mergeBatch(plan);
-    if (p.batch * p.m * p.n === 0) return;
-    const left = operand(a, p.aBatchStride, p.m, p.k, p.transposeA);
-    const right = operand(b, p.bBatchStride, p.n, p.k, !p.transposeB);
-    if (p.n === 1 && p.m > 1) direct(right, left, y, { ...p, m: 1, n: p.m }, 0);
-    else if (p.m === 1 || p.m * p.n * p.k <= TINY) direct(left, right, y, p, 4);
+    float32Only("matmul", a, b, y, plan.bias);
+    const { n, k, bias } = plan;
+    // Matrices that share B and follow each other in A are one tall matrix.
+    const tall = !plan.transposeA && plan.bBatchStride === 0 && plan.aBatchStride === plan.m * k;
+    const batch = tall ? 1 : plan.batch;
+    const m = tall ? plan.batch * plan.m : plan.m;
+    if (batch * m * n === 0) return;
+    place(left, a, plan.aBatchStride, m, k, plan.transposeA);
+    place(right, b, plan.bBatchStride, n, k, !plan.transposeB);
+    if (n === 1 && m > 1) direct(right, left, y, batch, 1, m, k, bias, 0);
+    else if (m === 1 || m * n * k <= TINY) direct(left, right, y, batch, m, n, k, bias, 4);
     else {
-      const { batch, m, n, k, bias } = p;
-      tiled(left, right, y, { batch, matrices: left.batch === 0 ? 1 : batch, m, n, k, bias, byRows: false });
+      product.batch = batch;
+      product.matrices = left.batch === 0 ? 1 : batch;
+      product.m = m;
+      product.n = n;
+      product.k = k;
+      product.bias = bias;
+      tiled(left, right, y, product);
     }
   },
 };
 
-/** Matrices that share B and follow each other in A are one tall matrix. */
-function mergeBatch(p: MatmulPlan): MatmulPlan {
-  const tall = !p.transposeA && p.bBatchStride === 0 && p.aBatchStride === p.m * p.k;
-  return tall ? { ...p, batch: 1, m: p.batch * p.m } : p;
+/** Written anew for each call: objects of its own would take as long as a small product. */
+const left = { ptr: 0, batch: 0, lane: 0, depth: 0 };
+const right = { ptr: 0, batch: 0, lane: 0, depth: 0 };
+const product = { batch: 0, matrices: 0, m: 0, n: 0, k: 0, bias: null as Slot | null, byRows: false };
+
+function place(o: typeof left, slot: Slot, batchStride: number, kept: number, summed: number, first: boolean): void {
+  o.ptr = slot.ptr;
+  o.batch = batchStride * 4;
+  o.lane = first ? 4 : summed * 4;
+  o.depth = first ? kept * 4 : 4;
 }
 
-function operand(slot: Slot, batchStride: number, kept: number, summed: number, summedFirst: boolean): Operand {
-  const [lane, depth] = summedFirst ? [4, kept * 4] : [summed * 4, 4];
-  return { ptr: slot.ptr, batch: batchStride * 4, lane, depth };
-}
-
-function direct(a: Operand, b: Operand, y: Slot, p: MatmulPlan, biasStep: number): void {
-  const strips = Math.ceil(p.n / 32);
-  // A single row is contiguous whichever way it is said to lie.
-  const aDepth = p.m === 1 ? 4 : a.depth;
-  // So is a single column of B.
-  const transposed = b.depth === 4 && p.n > 1;
-  launch("matmul_direct", p.batch * strips, p.batch * p.m * p.n * p.k * DIRECT_WORK, [
-    ...[a.ptr, b.ptr, y.ptr, p.bias?.ptr ?? 0, p.m, p.n, p.k, K_BLOCK, a.batch, b.batch, a.lane, aDepth],
-    ...[transposed ? b.lane : b.depth, Number(transposed), biasStep, strips],
-  ]);
+function direct(
+  a: Operand,
+  b: Operand,
+  y: Slot,
+  batch: number,
+  m: number,
+  n: number,
+  k: number,
+  bias: Slot | null,
+  biasStep: number,
+): void {
+  const strips = Math.ceil(n / 32);
+  // A single column of B is contiguous whichever way it is said to lie.
+  const transposed = b.depth === 4 && n > 1;
+  const args = kernelArgs();
+  args[0] = a.ptr;
+  args[1] = b.ptr;
+  args[2] = y.ptr;
+  args[3] = bias ? bias.ptr : 0;
+  args[4] = m;
+  args[5] = n;
+  args[6] = k;
+  args[7] = K_BLOCK;
+  args[8] = a.batch;
+  args[9] = b.batch;
+  args[10] = a.lane;
+  // So is a single row of A.
+  args[11] = m === 1 ? 4 : a.depth;
+  args[12] = transposed ? b.lane : b.depth;
+  args[13] = transposed ? 1 : 0;
+  args[14] = biasStep;
+  args[15] = strips;
+  run(DIRECT, batch * strips, batch * m * n * k * DIRECT_WORK);
 }
 
 /** Whether `tiled` takes several matrices of A again and again: it then packs them all at once. */
@@ -101,31 +137,12 @@ export function tiled(a: Operand, b: Operand, y: Slot, p: Product): void {
       const members = Math.min(batchSpan, p.batch - batch);
       for (let row = 0; row < p.m; row += mSpan) {
         for (let from = 0; from < p.k; from += kSpan) {
-          // Written out: copying an object into another takes as long as a small product.
-          tiles(
-            {
-              ptr: a.ptr + batch * a.batch + row * a.lane + from * a.depth,
-              batch: a.batch,
-              lane: a.lane,
-              depth: a.depth,
-            },
-            { ptr: b.ptr + batch * b.batch + from * b.depth, batch: b.batch, lane: b.lane, depth: b.depth },
-            y.ptr + (batch * p.m + row) * p.n * 4,
-            {
-              batch: members,
-              matrices: own ? members : p.matrices,
-              m: Math.min(mSpan, p.m - row),
-              n: p.n,
-              k: Math.min(kSpan, p.k - from),
-              bias: p.bias,
-              byRows: p.byRows,
-            },
-            p.bias ? p.bias.ptr + (p.byRows ? row * 4 : 0) : 0,
-            p.m,
-            from > 0,
-            packed,
-            packed + packedFloats * 4,
-          );
+          const rows = Math.min(mSpan, p.m - row);
+          const steps = Math.min(kSpan, p.k - from);
+          const matrices = own ? members : p.matrices;
+          const packing = a.ptr + batch * a.batch + row * a.lane + from * a.depth;
+          pack(a, packing, packed, matrices, rows, steps);
+          tiles(b, y, p, batch, members, matrices, row, rows, from, steps, packed, packed + packedFloats * 4);
         }
       }
     }
@@ -134,30 +151,64 @@ export function tiled(a: Operand, b: Operand, y: Slot, p: Product): void {
   }
 }
 
+/** Packs `steps` of the summed axis of some rows of A, which lie at `from`. */
+function pack(a: Operand, from: number, to: number, matrices: number, rows: number, steps: number): void {
+  const groups = Math.ceil(rows / 16);
+  const args = kernelArgs();
+  args[0] = from;
+  args[1] = to;
+  args[2] = rows;
+  args[3] = steps;
+  args[4] = K_BLOCK;
+  args[5] = a.lane;
+  args[6] = a.depth;
+  args[7] = a.batch;
+  args[8] = groups;
+  run(PACK, matrices * groups, matrices * rows * steps * PACK_WORK);
+}
+
+/** The product of what is packed: `members` of the batch, and of the rows and of the summed axis a part each. */
 function tiles(
-  a: Operand,
   b: Operand,
-  y: number,
+  y: Slot,
   p: Product,
-  bias: number,
-  allRows: number,
-  add: boolean,
+  batch: number,
+  members: number,
+  matrices: number,
+  row: number,
+  rows: number,
+  from: number,
+  steps: number,
   packed: number,
   scratch: number,
 ): void {
-  const { batch, matrices, m, n, k } = p;
-  const groups = Math.ceil(m / 16);
-  launch("matmul_pack", matrices * groups, matrices * m * k * PACK_WORK, [
-    ...[a.ptr, packed, m, k, K_BLOCK, a.lane, a.depth, a.batch, groups],
-  ]);
+  const { m, n, bias, byRows } = p;
   const strips = Math.ceil(n / STRIP);
-  const wanted = Math.min(Math.ceil(UNITS / (batch * strips)), Math.ceil(m / MIN_ROWS));
-  const rowBlock = Math.ceil(Math.ceil(m / wanted) / 4) * 4;
-  const rowBlocks = Math.ceil(m / rowBlock);
-  const packedBatch = Math.ceil(m / 4) * 4 * k * 4;
-  launch("matmul_tiles", batch * rowBlocks * strips, batch * m * n * k * TILE_WORK, [
-    ...[packed, b.ptr, y, bias, m, n, k, K_BLOCK, packedBatch, b.batch, allRows * n * 4],
-    ...[matrices, Number(p.byRows), allRows * 4, b.lane, b.depth],
-    ...[rowBlock, rowBlocks, strips, Number(add), scratch, SCRATCH],
-  ]);
+  const wanted = Math.min(Math.ceil(UNITS / (members * strips)), Math.ceil(rows / MIN_ROWS));
+  const rowBlock = Math.ceil(Math.ceil(rows / wanted) / 4) * 4;
+  const rowBlocks = Math.ceil(rows / rowBlock);
+  const args = kernelArgs();
+  args[0] = packed;
+  args[1] = b.ptr + batch * b.batch + from * b.depth;
+  args[2] = y.ptr + (batch * m + row) * n * 4;
+  args[3] = bias ? bias.ptr + (byRows ? row * 4 : 0) : 0;
+  args[4] = rows;
+  args[5] = n;
+  args[6] = steps;
+  args[7] = K_BLOCK;
+  args[8] = Math.ceil(rows / 4) * 4 * steps * 4;
+  args[9] = b.batch;
+  args[10] = m * n * 4;
+  args[11] = matrices;
+  args[12] = byRows ? 1 : 0;
+  args[13] = m * 4;
+  args[14] = b.lane;
+  args[15] = b.depth;
+  args[16] = rowBlock;
+  args[17] = rowBlocks;
+  args[18] = strips;
+  args[19] = from > 0 ? 1 : 0;
+  args[20] = scratch;
+  args[21] = SCRATCH;
+  run(TILES, members * rowBlocks * strips, members * rows * n * steps * TILE_WORK);
 }

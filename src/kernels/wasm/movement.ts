@@ -1,8 +1,13 @@
 import { UnsupportedKernel } from "../../base/errors.js";
 import type { Slot } from "../../memory/heap.js";
 import type { KernelSet, StridedPlan } from "../kernel_set.js";
-import { launch } from "../threads/pool.js";
+import { kernelArgs, launch, listArgs, run } from "../threads/pool.js";
 import { float32Only } from "./float32_only.js";
+import { kept } from "./kept.js";
+import { kernelIndex } from "./module.js";
+
+const TRANSPOSE = kernelIndex("transpose");
+const COPY_STRIDED = kernelIndex("copy_strided");
 
 /** Elements a unit of a line-by-line copy. */
 const UNIT = 4096;
@@ -44,9 +49,19 @@ function contiguousStrides(shape: readonly number[]): number[] {
   return strides;
 }
 
-/** Copies elements between two strided places; `xPtr` and `yPtr` point at the first element of each. */
-function copy(xPtr: number, yPtr: number, axes: Axis[], total: number): void {
-  if (total === 0) return;
+/** What a copy between two strided places needs beside addresses. */
+interface Copy {
+  readonly kernel: number;
+  readonly units: number;
+  readonly work: number;
+  /** Arguments after the addresses. */
+  readonly args: readonly number[];
+}
+
+const NOTHING: Copy = { kernel: 0, units: 0, work: 0, args: [] };
+
+function planCopy(axes: Axis[], total: number): Copy {
+  if (total === 0) return NOTHING;
   if (axes.length > MAX_RANK) {
     throw new UnsupportedKernel({
       rule: `Copies with strides have a WASM kernel for at most ${MAX_RANK} axes that do not merge`,
@@ -55,8 +70,6 @@ function copy(xPtr: number, yPtr: number, axes: Axis[], total: number): void {
     });
   }
   const args = (list: readonly Axis[]) => [
-    xPtr,
-    yPtr,
     list.length,
     UNIT,
     total,
@@ -70,11 +83,42 @@ function copy(xPtr: number, yPtr: number, axes: Axis[], total: number): void {
   if (a && b && a !== b && a.y !== 0 && b.x !== 0) {
     const outer = axes.filter((axis) => axis !== a && axis !== b);
     const tiles = Math.ceil(a.n / A_TILE) * Math.ceil(b.n / B_TILE);
-    launch("transpose", (total / (a.n * b.n)) * tiles, total * TRANSPOSE_WORK, args([...outer, a, b]));
-    return;
+    const units = (total / (a.n * b.n)) * tiles;
+    return { kernel: TRANSPOSE, units, work: total * TRANSPOSE_WORK, args: args([...outer, a, b]) };
   }
   const padding = Array.from({ length: Math.max(0, 3 - axes.length) }, () => ({ n: 1, x: 0, y: 0 }));
-  launch("copy_strided", Math.ceil(total / UNIT), total * COPY_WORK, args([...padding, ...axes]));
+  const units = Math.ceil(total / UNIT);
+  return { kernel: COPY_STRIDED, units, work: total * COPY_WORK, args: args([...padding, ...axes]) };
+}
+
+function sameNumbers(a: readonly number[], b: readonly number[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+const sameStrides = (a: StridedPlan, b: StridedPlan): boolean =>
+  sameNumbers(a.shape, b.shape) && sameNumbers(a.strides, b.strides);
+
+const gatherCopy = kept(sameStrides, ({ shape, strides }) =>
+  planCopy(mergedAxes(shape, strides, contiguousStrides(shape)), product(shape)),
+);
+
+const scatterCopy = kept(sameStrides, ({ shape, strides }) => {
+  const total = product(shape);
+  if (total > 0 && strides.some((stride, axis) => stride === 0 && shape[axis]! > 1)) {
+    throw new UnsupportedKernel("scatter to a stride of 0 writes a place more than once; reference keeps the order");
+  }
+  return planCopy(mergedAxes(shape, contiguousStrides(shape), strides), total);
+});
+
+/** `from` and `to` point at the first element of each place. */
+function copy(from: number, to: number, c: Copy): void {
+  const a = kernelArgs();
+  a[0] = from;
+  a[1] = to;
+  listArgs(2, c.args);
+  run(c.kernel, c.units, c.work);
 }
 
 function fourBytesOnly(kernel: string, x: Slot, y: Slot): void {
@@ -89,17 +133,14 @@ function fourBytesOnly(kernel: string, x: Slot, y: Slot): void {
 const product = (shape: readonly number[]): number => shape.reduce((total, n) => total * n, 1);
 
 export const movement: Pick<KernelSet, "gather" | "scatter" | "embedding" | "embeddingGrad"> = {
-  gather(x, y, { shape, strides, offset }: StridedPlan) {
+  gather(x, y, plan: StridedPlan) {
     fourBytesOnly("gather", x, y);
-    copy(x.ptr + 4 * offset, y.ptr, mergedAxes(shape, strides, contiguousStrides(shape)), product(shape));
+    copy(x.ptr + 4 * plan.offset, y.ptr, gatherCopy(plan));
   },
 
-  scatter(x, y, { shape, strides, offset }: StridedPlan) {
+  scatter(x, y, plan: StridedPlan) {
     fourBytesOnly("scatter", x, y);
-    if (x.length > 0 && strides.some((stride, axis) => stride === 0 && shape[axis]! > 1)) {
-      throw new UnsupportedKernel("scatter to a stride of 0 writes a place more than once; reference keeps the order");
-    }
-    copy(x.ptr, y.ptr + 4 * offset, mergedAxes(shape, contiguousStrides(shape), strides), product(shape));
+    copy(x.ptr, y.ptr + 4 * plan.offset, scatterCopy(plan));
   },
 
   embedding(table, index, y, width) {

@@ -1,7 +1,8 @@
 import { heap, type Slot } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
-import type { ConvPlan, Triple } from "../kernel_set.js";
+import type { Triple } from "../kernel_set.js";
 import { launch, scratchPlaces } from "../threads/pool.js";
+import { keptForConv } from "./kept.js";
 import { matmul, packsAtOnce, tiled } from "./matmul.js";
 import { reduction } from "./reduction.js";
 
@@ -31,21 +32,21 @@ export interface Pointwise {
  * [32, 64, 28, 28] to 256 0.93, [32, 64, 56, 56] to 64 0.93, [8, 512, 7, 7] to 512 0.84, [4, 16, 8, 8] to 32 0.5 to 0.6,
  * planes of 2x2 0.4, 4 channels to 4 0.6 to 0.9.
  */
-export function pointwise(p: ConvPlan): Pointwise | null {
+export const pointwise = keptForConv((p): Pointwise | null => {
   const point = [0, 1, 2].every((a) => p.kernel[a] === 1 && p.stride[a] === 1 && p.padding[a] === 0);
   const [rows, channels] = [p.outChannels / p.groups, p.inChannels / p.groups];
   if (!point || rows < 4 || channels < 4 || !packsAtOnce(p.groups, rows, channels)) return null;
   return { batch: p.batch, groups: p.groups, rows, channels, plane: volume(p.input) };
-}
+});
 
 /**
  * The same for the weight gradient. Where quads fill a plane the direct kernel copies nothing, and packing pays from 8
  * channels to 8 on: 4 to 16 of 28x28 1.67 of its time, 8 to 8 0.45, 64 to 256 0.97, [8, 512, 7, 7] to 512 0.69.
  */
-export function pointwiseWeights(p: ConvPlan): Pointwise | null {
+export const pointwiseWeights = keptForConv((p): Pointwise | null => {
   const found = pointwise(p);
   return found && (Math.min(found.rows, found.channels) >= 8 || found.plane % 4 !== 0) ? found : null;
-}
+});
 
 export function pointwiseForward(x: Slot, weight: Slot, bias: Slot | null, y: Slot, p: Pointwise): void {
   multiply(x, weight, bias, y, p.rows, p.channels, false, p);

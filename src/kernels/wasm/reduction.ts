@@ -1,8 +1,14 @@
-import { heap } from "../../memory/heap.js";
-import { Storage } from "../../memory/storage.js";
+import { heap, type Slot } from "../../memory/heap.js";
 import type { KernelSet, ReduceOp } from "../kernel_set.js";
-import { getThreads, launch } from "../threads/pool.js";
+import { kernelArgs, run, scratchPlaces } from "../threads/pool.js";
 import { float32Only } from "./float32_only.js";
+import { kernelIndex } from "./module.js";
+
+const ROWS = kernelIndex("reduce_rows");
+const COLUMNS = kernelIndex("reduce_columns");
+const MERGE_COLUMNS = kernelIndex("merge_columns");
+const SEARCH_ROWS = kernelIndex("arg_max_rows");
+const SEARCH_COLUMNS = kernelIndex("arg_max_columns");
 
 /** Nanoseconds an element. */
 const WORK = 0.15;
@@ -28,50 +34,98 @@ const ops: Readonly<Record<ReduceOp, { code: number; empty: number; merge: (a: n
 export const reduction: Pick<KernelSet, "reduce" | "argMax"> = {
   reduce(op, x, y, { outer, reduce, inner }) {
     float32Only("reduce", x, y);
-    const { code, empty, merge } = ops[op];
-    if (reduce === 0) {
-      heap.view(y).fill(empty);
-    } else if (inner === 1) {
-      const pieces = Math.ceil(reduce / ROW_PIECE);
-      if (pieces === 1) {
-        launch("reduce_rows", outer, x.length * WORK, [x.ptr, y.ptr, reduce, 1, reduce, code]);
-        return;
-      }
-      const partial = new Storage(outer * pieces, "float64");
-      launch("reduce_rows", outer * pieces, x.length * WORK, [x.ptr, partial.ptr, reduce, pieces, ROW_PIECE, code]);
-      const [parts, ys] = [partial.view, heap.view(y)];
-      for (let o = 0; o < outer; o++) {
-        let result = empty;
-        for (let i = o * pieces; i < (o + 1) * pieces; i++) result = merge(result, parts[i]!);
-        ys[o] = result;
-      }
-      partial.release();
-    } else {
-      const pieces = Math.ceil(reduce / COLUMN_PIECE);
-      const strips = Math.ceil(inner / STRIP);
-      const wide = op === "prod" || op === "sumSquares";
-      const partial = pieces > 1 || wide ? new Storage(outer * pieces * inner, wide ? "float64" : "float32") : null;
-      const into = partial?.ptr ?? y.ptr;
-      const args = [x.ptr, into, reduce, inner, pieces, COLUMN_PIECE, strips, STRIP, code];
-      launch("reduce_columns", outer * pieces * strips, x.length * WORK, args);
-      if (!partial) return;
-      launch("merge_columns", outer * inner, partial.length, [partial.ptr, y.ptr, inner, pieces, code]);
-      partial.release();
-    }
+    if (y.length === 0) return;
+    if (reduce === 0) heap.view(y).fill(ops[op].empty);
+    else if (inner === 1) reduceRows(op, x, y, outer, reduce);
+    else reduceColumns(op, x, y, outer, reduce, inner);
   },
 
   argMax(x, y, { outer, reduce, inner }) {
     float32Only("argMax", x);
-    if (reduce === 0) {
-      heap.view(y).fill(0);
-    } else if (inner === 1) {
-      launch("arg_max_rows", outer, x.length, [x.ptr, y.ptr, reduce, inner, 1, 1, 0]);
-    } else {
+    if (y.length === 0) return;
+    if (reduce === 0) heap.view(y).fill(0);
+    else if (inner === 1) search(SEARCH_ROWS, outer, x, y, reduce, 1, 1, 1, 0);
+    else {
       const strip = Math.min(inner, SEARCH_STRIP);
       const strips = Math.ceil(inner / strip);
-      const best = new Storage(getThreads() * strip, "float32");
-      launch("arg_max_columns", outer * strips, x.length, [x.ptr, y.ptr, reduce, inner, strips, strip, best.ptr]);
-      best.release();
+      const best = heap.allocate(scratchPlaces() * strip * 4);
+      search(SEARCH_COLUMNS, outer * strips, x, y, reduce, inner, strips, strip, heap.address(best));
+      heap.free(best);
     }
   },
 };
+
+function reduceRows(op: ReduceOp, x: Slot, y: Slot, outer: number, reduce: number): void {
+  const { code, empty, merge } = ops[op];
+  const pieces = Math.ceil(reduce / ROW_PIECE);
+  const block = pieces > 1 ? heap.allocate(outer * pieces * 8) : 0;
+  const partial = pieces > 1 ? heap.address(block) : 0;
+  const a = kernelArgs();
+  a[0] = x.ptr;
+  a[1] = pieces > 1 ? partial : y.ptr;
+  a[2] = reduce;
+  a[3] = pieces;
+  a[4] = pieces > 1 ? ROW_PIECE : reduce;
+  a[5] = code;
+  run(ROWS, outer * pieces, x.length * WORK);
+  if (pieces === 1) return;
+  const parts = heap.doubles;
+  let at = partial / 8;
+  for (let o = 0; o < outer; o++) {
+    let result = empty;
+    for (let i = 0; i < pieces; i++) result = merge(result, parts[at++]!);
+    heap.write(y, o, result);
+  }
+  heap.free(block);
+}
+
+function reduceColumns(op: ReduceOp, x: Slot, y: Slot, outer: number, reduce: number, inner: number): void {
+  const { code } = ops[op];
+  const pieces = Math.ceil(reduce / COLUMN_PIECE);
+  const strips = Math.ceil(inner / STRIP);
+  const wide = op === "prod" || op === "sumSquares";
+  const partial = pieces > 1 || wide ? outer * pieces * inner : 0;
+  const block = partial > 0 ? heap.allocate(partial * (wide ? 8 : 4)) : 0;
+  const into = partial > 0 ? heap.address(block) : y.ptr;
+  const a = kernelArgs();
+  a[0] = x.ptr;
+  a[1] = into;
+  a[2] = reduce;
+  a[3] = inner;
+  a[4] = pieces;
+  a[5] = COLUMN_PIECE;
+  a[6] = strips;
+  a[7] = STRIP;
+  a[8] = code;
+  run(COLUMNS, outer * pieces * strips, x.length * WORK);
+  if (partial === 0) return;
+  a[0] = into;
+  a[1] = y.ptr;
+  a[2] = inner;
+  a[3] = pieces;
+  a[4] = code;
+  run(MERGE_COLUMNS, outer * inner, partial);
+  heap.free(block);
+}
+
+function search(
+  kernel: number,
+  units: number,
+  x: Slot,
+  y: Slot,
+  reduce: number,
+  inner: number,
+  strips: number,
+  strip: number,
+  best: number,
+): void {
+  const a = kernelArgs();
+  a[0] = x.ptr;
+  a[1] = y.ptr;
+  a[2] = reduce;
+  a[3] = inner;
+  a[4] = strips;
+  a[5] = strip;
+  a[6] = best;
+  run(kernel, units, x.length);
+}

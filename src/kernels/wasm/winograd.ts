@@ -1,6 +1,13 @@
 import { heap, type Slot } from "../../memory/heap.js";
 import type { ConvPlan } from "../kernel_set.js";
-import { launch, scratchPlaces } from "../threads/pool.js";
+import { kernelArgs, listArgs, run, scratchPlaces } from "../threads/pool.js";
+import { keptForConv } from "./kept.js";
+import { kernelIndex } from "./module.js";
+
+const KERNELS = kernelIndex("winograd_kernels");
+const TILES_OF = kernelIndex("winograd_tiles");
+const WEIGHT_GRAD = kernelIndex("winograd_weight_grad");
+const WEIGHT_MERGE = kernelIndex("winograd_weight_merge");
 
 /** Tiles of a unit, and channels summed at a time: one component of the source is then about a first-level cache. */
 const TILES = 100;
@@ -51,7 +58,7 @@ function fits(p: ConvPlan, channels: number, rows: number): boolean {
   return flat && [0, 1, 2].every((a) => p.stride[a] === 1 && p.dilation[a] === 1);
 }
 
-export function winogradForward(p: ConvPlan): Filter | null {
+function forwardFilter(p: ConvPlan): Filter | null {
   if (!fits(p, p.inChannels, p.outChannels)) return null;
   return {
     batch: p.batch,
@@ -66,12 +73,7 @@ export function winogradForward(p: ConvPlan): Filter | null {
   };
 }
 
-/** The same places, with dy as the target; from 8 channels to 8 on (8 to 8: 0.9 to 1.0 of the direct kernel's time). */
-export function winogradWeightGrad(p: ConvPlan): Filter | null {
-  return p.inChannels >= 8 && p.outChannels >= 8 ? winogradForward(p) : null;
-}
-
-export function winogradInputGrad(p: ConvPlan): Filter | null {
+function inputGradFilter(p: ConvPlan): Filter | null {
   if (!fits(p, p.outChannels, p.inChannels)) return null;
   return {
     batch: p.batch,
@@ -93,11 +95,21 @@ const componentFloats = (rows: number, channels: number): number => (Math.ceil(r
 const copyOf = ([height]: readonly [number, number], lines: number, columns: number): number =>
   (2 * lines + 2) * 16 * Math.ceil(columns / 4) + height * 4;
 
-/**
- * Winograd's F(2x2, 3x3): 16 products for 36. Error against float64 beside the direct kernel's, as a part of the largest
- * output, uniform input: 3.8e-7 and 4.6e-7 with 64 channels, 4.1e-7 and 4.6e-7 with 128: its sums are nine times shorter.
- */
-export function winograd(source: Slot, weight: Slot, bias: Slot | null, target: Slot, f: Filter): void {
+/** What the launches need beside addresses; it depends on shapes alone and is kept between calls. */
+interface Winograd {
+  /** Bytes of scratch memory: transformed kernels or partial sums, and a part of its own for each thread. */
+  readonly headBytes: number;
+  readonly threadBytes: number;
+  /** Of the pass that transforms kernels, or the one that merges sums, and of the pass over tiles. */
+  readonly kernelUnits: number;
+  readonly kernelWork: number;
+  readonly kernelArgs: readonly number[];
+  readonly tileUnits: number;
+  readonly tileWork: number;
+  readonly tileArgs: readonly number[];
+}
+
+function winogradPlan(f: Filter): Winograd {
   const { channels, rows } = f;
   const imageLines = Math.ceil(f.target[0] / 2);
   const columns = Math.ceil(f.target[1] / 2);
@@ -118,35 +130,58 @@ export function winograd(source: Slot, weight: Slot, bias: Slot | null, target: 
   const copyAligned = Math.ceil(copyFloats / 16) * 16;
   const packedBytes = aligned(16 * componentFloats(rows, channels) * 4);
   const threadBytes = aligned(64 + (copyAligned + 16 * ((channels + rowBlock) * length + 32)) * 4);
-  const block = heap.allocate(packedBytes + scratchPlaces() * threadBytes);
+  return {
+    headBytes: packedBytes,
+    threadBytes,
+    kernelUnits: panels,
+    kernelWork: rows * channels * KERNEL_WORK,
+    kernelArgs: [rows, channels, f.rowStride, f.channelStride, kBlock, Number(f.flip)],
+    tileUnits: lineUnits * columnUnits * rowUnits,
+    tileWork: 4 * lines * columns * rows * channels * TAPS_WORK,
+    tileArgs: [
+      ...[threadBytes, channels, rows, kBlock, ...f.source, ...f.target, ...f.origin],
+      ...[imageLines, lines, unitLines, columns, unitColumns, columnUnits, unitRows, Math.ceil(rows / unitRows)],
+      ...[rowBlock, length, copyAligned],
+    ],
+  };
+}
+
+export const winogradForward = keptForConv((p) => {
+  const filter = forwardFilter(p);
+  return filter && winogradPlan(filter);
+});
+
+export const winogradInputGrad = keptForConv((p) => {
+  const filter = inputGradFilter(p);
+  return filter && winogradPlan(filter);
+});
+
+/**
+ * Winograd's F(2x2, 3x3): 16 products for 36. Error against float64 beside the direct kernel's, as a part of the largest
+ * output, uniform input: 3.8e-7 and 4.6e-7 with 64 channels, 4.1e-7 and 4.6e-7 with 128: its sums are nine times shorter.
+ */
+export function winograd(source: Slot, weight: Slot, bias: Slot | null, target: Slot, w: Winograd): void {
+  const block = heap.allocate(w.headBytes + scratchPlaces() * w.threadBytes);
   try {
     const packed = heap.address(block);
-    launch("winograd_kernels", panels, rows * channels * KERNEL_WORK, [
-      ...[weight.ptr, packed, rows, channels, f.rowStride, f.channelStride, kBlock, Number(f.flip)],
-    ]);
-    launch("winograd_tiles", lineUnits * columnUnits * rowUnits, 4 * lines * columns * rows * channels * TAPS_WORK, [
-      ...[source.ptr, packed, target.ptr, bias?.ptr ?? 0, packed + packedBytes, threadBytes, channels, rows, kBlock],
-      ...[...f.source, ...f.target, ...f.origin],
-      ...[
-        imageLines,
-        lines,
-        unitLines,
-        columns,
-        unitColumns,
-        columnUnits,
-        unitRows,
-        Math.ceil(rows / unitRows),
-        rowBlock,
-      ],
-      ...[length, copyAligned],
-    ]);
+    const a = kernelArgs();
+    a[0] = weight.ptr;
+    a[1] = packed;
+    listArgs(2, w.kernelArgs);
+    run(KERNELS, w.kernelUnits, w.kernelWork);
+    a[0] = source.ptr;
+    a[1] = packed;
+    a[2] = target.ptr;
+    a[3] = bias ? bias.ptr : 0;
+    a[4] = packed + w.headBytes;
+    listArgs(5, w.tileArgs);
+    run(TILES_OF, w.tileUnits, w.tileWork);
   } finally {
     heap.free(block);
   }
 }
 
-/** Weight gradient by F(3x3, 2x2): the same transform of x, sums over tiles, and a transform of the sums. */
-export function winogradWeights(x: Slot, dy: Slot, dWeight: Slot, f: Filter): void {
+function weightGradPlan(f: Filter): Winograd {
   const { channels, rows } = f;
   const imageLines = Math.ceil(f.target[0] / 2);
   const columns = Math.ceil(f.target[1] / 2);
@@ -169,22 +204,45 @@ export function winogradWeights(x: Slot, dy: Slot, dWeight: Slot, f: Filter): vo
   const copyAligned = Math.ceil(copyFloats / 16) * 16;
   const sumBytes = parts * size * 4;
   const threadBytes = aligned((copyAligned + 16 * ((unitChannels + unitRows) * length + 32)) * 4);
-  const block = heap.allocate(sumBytes + scratchPlaces() * threadBytes);
+  return {
+    headBytes: sumBytes,
+    threadBytes,
+    kernelUnits: Math.ceil(rows / 4),
+    kernelWork: parts * size * MERGE_WORK,
+    kernelArgs: [rows, channels, parts],
+    tileUnits: parts * rowUnits * channelUnits,
+    tileWork: 4 * lines * columns * rows * channels * TAPS_WORK,
+    tileArgs: [
+      ...[threadBytes, channels, rows, 0, ...f.source, ...f.target, ...f.origin],
+      ...[imageLines, lines, unitLines, columns, unitColumns, columnUnits, unitRows, rowUnits],
+      ...[0, length, copyAligned, unitChannels, channelUnits, parts],
+    ],
+  };
+}
+
+/** From 8 channels to 8 on (8 to 8: 0.9 to 1.0 of the direct kernel's time), with dy as the target. */
+export const winogradWeightGrad = keptForConv((p) => {
+  const filter = p.inChannels >= 8 && p.outChannels >= 8 ? forwardFilter(p) : null;
+  return filter && weightGradPlan(filter);
+});
+
+/** Weight gradient by F(3x3, 2x2): the same transform of x, sums over tiles, and a transform of the sums. */
+export function winogradWeights(x: Slot, dy: Slot, dWeight: Slot, w: Winograd): void {
+  const block = heap.allocate(w.headBytes + scratchPlaces() * w.threadBytes);
   try {
     const sums = heap.address(block);
-    launch("winograd_weight_grad", parts * rowUnits * channelUnits, 4 * lines * columns * rows * channels * TAPS_WORK, [
-      ...[x.ptr, sums, dy.ptr, 0, sums + sumBytes, threadBytes, channels, rows, 0],
-      ...[...f.source, ...f.target, ...f.origin],
-      ...[imageLines, lines, unitLines, columns, unitColumns, columnUnits, unitRows, rowUnits, 0, length, copyAligned],
-      ...[unitChannels, channelUnits, parts],
-    ]);
-    launch("winograd_weight_merge", Math.ceil(rows / 4), parts * size * MERGE_WORK, [
-      sums,
-      dWeight.ptr,
-      rows,
-      channels,
-      parts,
-    ]);
+    const a = kernelArgs();
+    a[0] = x.ptr;
+    a[1] = sums;
+    a[2] = dy.ptr;
+    a[3] = 0;
+    a[4] = sums + w.headBytes;
+    listArgs(5, w.tileArgs);
+    run(WEIGHT_GRAD, w.tileUnits, w.tileWork);
+    a[0] = sums;
+    a[1] = dWeight.ptr;
+    listArgs(2, w.kernelArgs);
+    run(WEIGHT_MERGE, w.kernelUnits, w.kernelWork);
   } finally {
     heap.free(block);
   }
