@@ -8,6 +8,7 @@ const sizes = [0, ...awkwardSizes, 170_001];
 const ops: ActivationOp[] = ["relu", "leakyRelu", "gelu", "geluTanh", "silu", "sigmoid", "tanh"];
 /** leakyRelu's slope; a power of two, so that float32 holds it exactly. */
 const SLOPE = 1 / 64;
+const infinite = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN];
 
 conformance("activation", [
   ...ops.map<ConformanceCase>((op) => ({
@@ -41,11 +42,22 @@ conformance("activation", [
       return [x, x2, dy];
     },
   })),
+  ...ops.map<ConformanceCase>((op) => ({
+    name: `${op} of infinities and NaN, and one by one in the tails`,
+    // Each value is an output of its own, and e^-a has the relative error of its argument: 66 * 2^-24 and a few roundings.
+    tolerance: 1e-5,
+    run: (kernels, make) =>
+      [...infinite, 0, ...[1e-20, 0.25, 5, 9, 1e10, 3e38].flatMap((v) => [v, -v])].flatMap((v) => {
+        const [x, one, y, dx] = [make.from([v]), make.from([1]), make.empty(1), make.empty(1)];
+        kernels.activation(op, x, y, SLOPE);
+        kernels.activationGrad(op, x, one, dx, SLOPE);
+        return [y, dx];
+      }),
+  })),
 ]);
 
 const huge = [1e5, 1e10, 1e20, 3e38];
 const finite = [0, -0, 1e-45, 1e-20, ...huge, ...huge.map((v) => -v), ...[5, 9, 12.5, 20, 90].flatMap((v) => [v, -v])];
-const infinite = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN];
 
 /** Value and derivative (dy = 1) on each backend. */
 function both(op: ActivationOp, values: number[]): { x: number; got: number[]; want: number[] }[] {

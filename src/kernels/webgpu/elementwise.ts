@@ -11,7 +11,7 @@ const LANES = 256;
 export const groupsFor = (elements: number): number => Math.ceil(elements / LANES);
 
 /** A shader that computes each element of y by itself; `code` defines `f(i)`. */
-function elementProgram(
+export function elementProgram(
   name: string,
   inputs: readonly string[],
   code: string,

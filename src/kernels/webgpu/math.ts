@@ -79,6 +79,19 @@ fn tanh_(x: E) -> E {
   return select(with_sign(select(far, near, z < E(0.58)), x), x, is_nan(x));
 }
 
+/** e^(z^2) erfc(z) for 0 <= z <= 10.2. */
+fn scaled_erfc(z: E) -> E {
+  var p = E(0.0326500908) * z + 0.228582516;
+  p = p * z + 0.730335653;
+  p = p * z + 1.23727632;
+  p = p * z + 1.0;
+  var q = E(0.0578700788) * z + 0.405178517;
+  q = q * z + 1.32298756;
+  q = q * z + 2.39968443;
+  q = q * z + 2.3656559;
+  q = q * z + 1.0;
+  return p / q;
+}
 fn erf_(x: E) -> E {
   let z = min(abs(x), E(10.2));
   let s = z * z;
@@ -89,16 +102,7 @@ fn erf_(x: E) -> E {
   r = r * s - 0.37612626;
   r = r * s + 0.128379166;
   let near = z + z * r;
-  var p = E(0.0326500908) * z + 0.228582516;
-  p = p * z + 0.730335653;
-  p = p * z + 1.23727632;
-  p = p * z + 1.0;
-  var q = E(0.0578700788) * z + 0.405178517;
-  q = q * z + 1.32298756;
-  q = q * z + 2.39968443;
-  q = q * z + 2.3656559;
-  q = q * z + 1.0;
-  let far = 1.0 - exp(-s) * (p / q);
+  let far = 1.0 - exp(-s) * scaled_erfc(z);
   return select(with_sign(select(far, near, z < E(1.0)), x), x, is_nan(x));
 }
 

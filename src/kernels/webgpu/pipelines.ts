@@ -114,7 +114,7 @@ export class PipelineCache {
 /** Operands by the buffer they lie in. Throws DeviceError for one that lies in the heap. */
 function bindingsOf(program: Program, operands: Operands, wide: boolean): Binding[] {
   const bindings: { block: unknown; names: string[]; element: string; write: boolean }[] = [];
-  for (const [name, { access }] of Object.entries(program.operands)) {
+  for (const [name, { access, narrow }] of Object.entries(program.operands)) {
     const slot = operands[name];
     if (!slot) continue;
     if (!slot.block) {
@@ -124,7 +124,7 @@ function bindingsOf(program: Program, operands: Operands, wide: boolean): Bindin
         fix: 'Move it with to("webgpu")',
       });
     }
-    const element = elementOf(slot.dtype, wide);
+    const element = elementOf(slot.dtype, wide && !narrow);
     let binding = bindings.find(({ block }) => block === slot.block);
     if (!binding) {
       binding = { block: slot.block, names: [], element, write: false };
@@ -145,8 +145,20 @@ function fitsFour(program: Program, operands: Operands): boolean {
   for (const name in program.operands) {
     const slot = operands[name];
     if (!slot) continue;
+    if (program.operands[name]!.narrow) {
+      // A buffer that others take by fours can only be bound so.
+      if (sharesBuffer(program, operands, name)) return false;
+      continue;
+    }
     if (slot.dtype === "float64" || (slot.start ?? 0) % 4 !== 0) return false;
     if (slot.length % 4 !== 0 && slot instanceof DeviceSlot) return false;
   }
   return true;
+}
+
+function sharesBuffer(program: Program, operands: Operands, name: string): boolean {
+  for (const other in program.operands) {
+    if (!program.operands[other]!.narrow && operands[other]?.block === operands[name]!.block) return true;
+  }
+  return false;
 }

@@ -1,9 +1,13 @@
 import type { DType } from "../../base/dtype.js";
 
-/** How a shader uses an operand. `absent` is what reads of it give where the call has none; writes are then left out. */
+/**
+ * How a shader uses an operand. `absent` is what reads of it give where the call has none; writes are then left out. One that
+ * is `narrow` is taken number by number in a wide shader too, as its weights for rows are.
+ */
 export interface Operand {
   readonly access: "read" | "write";
   readonly absent?: string;
+  readonly narrow?: boolean;
 }
 
 export type ParameterType = "u32" | "i32" | "f32";
@@ -15,7 +19,8 @@ export type ParameterType = "u32" | "i32" | "f32";
  * sum of both.
  *
  * With `wide`, an element is a vec4f where all operands allow it, and else an f32: `E` names the type (I, U, B those of whole
- * numbers, bits and comparisons), the text must be true for both, and `x_first()` is the first number everywhere.
+ * numbers, bits and comparisons), the text must be true for both, and `x_first()` is the first number everywhere. STEP is how
+ * many numbers an element has, RAMP counts them: 0, or 0 to 3.
  */
 export interface Program {
   readonly name: string;
@@ -78,23 +83,27 @@ function filled(code: string, constants: Constants): string {
   return code.replace(/\$([A-Z_]+)/g, (_, name: string) => String(constants[name]));
 }
 
+const RAMP = "const RAMP = U";
 /** One element or four: floats, integers, bits, and comparisons. */
 const aliases = (wide: boolean): string[] =>
   wide
-    ? ["alias E = vec4f;", "alias I = vec4i;", "alias U = vec4u;", "alias B = vec4<bool>;"]
-    : ["alias E = f32;", "alias I = i32;", "alias U = u32;", "alias B = bool;"];
+    ? ["alias E = vec4f;", "alias I = vec4i;", "alias U = vec4u;", "alias B = vec4<bool>;", `${RAMP}(0u, 1u, 2u, 3u);`]
+    : ["alias E = f32;", "alias I = i32;", "alias U = u32;", "alias B = bool;", `${RAMP}(0u);`];
 
 function accessors(
   name: string,
-  { access, absent = "0.0" }: Operand,
+  { access, absent = "0.0", narrow = false }: Operand,
   bindings: readonly Binding[],
-  wide: boolean,
+  allWide: boolean,
 ): string {
+  const wide = allWide && !narrow;
   const at = bindings.findIndex((binding) => binding.names.includes(name));
   const has = `const HAS_${name} = ${at >= 0};`;
   if (at < 0) {
-    const none = `fn ${name}_at(i: u32) -> E { return E(${absent}); }\nfn ${name}_first() -> E { return E(${absent}); }`;
-    return access === "read" ? `${has}\n${none}` : `${has}\n${none}\nfn ${name}_set(i: u32, v: E) {}`;
+    const type = narrow ? "f32" : "E";
+    const read = (called: string) => `fn ${name}_${called} -> ${type} { return ${type}(${absent}); }`;
+    const none = `${read("at(i: u32)")}\n${read("first()")}`;
+    return access === "read" ? `${has}\n${none}` : `${has}\n${none}\nfn ${name}_set(i: u32, v: ${type}) {}`;
   }
   const { element } = bindings[at]!;
   const place = `b${at}[P.${name}_start${wide ? " / 4u" : ""} + i]`;
