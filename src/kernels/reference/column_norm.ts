@@ -156,11 +156,13 @@ export const columnNorm: Kernels = {
   },
 
   updateRunning(running, batch, repeat, weight, scale) {
-    const { length } = running;
+    const to = heap.view(running);
+    const from = heap.view(batch);
+    const length = to.length;
     for (let c = 0; c < length; c++) {
       let sum = 0;
-      for (let r = 0; r < repeat; r++) sum += heap.read(batch, r * length + c);
-      heap.write(running, c, (1 - weight) * heap.read(running, c) + weight * scale * (sum / repeat));
+      for (let r = 0; r < repeat; r++) sum += from[r * length + c]!;
+      to[c] = (1 - weight) * to[c]! + weight * scale * (sum / repeat);
     }
   },
 };
