@@ -4,6 +4,7 @@ import "./methods.js";
 export { type BackwardOptions, backward, backwardTo, type GradOptions, grad } from "./backward.js";
 export { type Captured, type CaptureOptions, capture } from "./capture.js";
 export { checkDevice } from "./check_device.js";
+export { checkNumbers } from "./check_numbers.js";
 export { recompute, type Surroundings } from "./checkpoint.js";
 export { arange, full, ones, rand, randn, type TensorOptions, tensor, zeros } from "./create.js";
 export { enableGrad, isRecording, Need, noGrad, Vertex } from "./graph.js";

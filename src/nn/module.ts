@@ -2,7 +2,7 @@ import { backwardTo, isRecording, Need, Tensor, Vertex } from "../autograd/index
 import { type DType, isFloating, type NumberArray } from "../base/dtype.js";
 import { DTypeError, describeValue, FormatError, StateError } from "../base/errors.js";
 import { formatShape, sameShape } from "../base/shape.js";
-import type { DeviceName } from "../memory/device.js";
+import { currentDevice, type DeviceName, onDevice } from "../memory/device.js";
 import { disown, own, scope } from "../memory/scope.js";
 
 /** A tensor that a module learns: owned by it, with requiresGrad set. */
@@ -93,7 +93,14 @@ export abstract class Module {
     return backwardTo(last.output, gradOutput ?? null, last.input, leaves);
   }
 
+  /** What a forward makes besides (masks, constants) lies where its input does. */
   #call(body: (...args: unknown[]) => Tensor, args: unknown[]): Tensor {
+    const first = args[0];
+    if (!(first instanceof Tensor) || first.device === currentDevice()) return this.#run(body, args);
+    return onDevice(first.device, () => this.#run(body, args));
+  }
+
+  #run(body: (...args: unknown[]) => Tensor, args: unknown[]): Tensor {
     listener?.(this);
     if (depth > 0) return body.apply(this, args);
     depth++;

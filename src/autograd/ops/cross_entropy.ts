@@ -2,8 +2,7 @@ import { isFloating, type NumberArray } from "../../base/dtype.js";
 import { DTypeError, ShapeError } from "../../base/errors.js";
 import { formatShape, sameShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
-import { everyTime } from "../../kernels/tape.js";
-import { heap } from "../../memory/heap.js";
+import { checkNumbers } from "../check_numbers.js";
 import { isRecording } from "../graph.js";
 import { defineOp, type Op } from "../op.js";
 import { Tensor } from "../tensor.js";
@@ -104,8 +103,7 @@ export function checkClasses(target: Tensor, shape: readonly number[], classes: 
       fix: "Targets have the logits' shape without the class axis (axis 1)",
     });
   }
-  const { storage } = target;
-  everyTime(() => checkRange(heap.view(storage), classes, ignoreIndex));
+  checkNumbers(target, (numbers) => checkRange(numbers, classes, ignoreIndex));
 }
 
 function checkRange(numbers: NumberArray, classes: number, ignoreIndex: number): void {

@@ -2,8 +2,7 @@ import type { NumberArray } from "../../base/dtype.js";
 import { DTypeError, ShapeError } from "../../base/errors.js";
 import { formatShape, type Shape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
-import { everyTime } from "../../kernels/tape.js";
-import { heap } from "../../memory/heap.js";
+import { checkNumbers } from "../check_numbers.js";
 import { defineOp, type Op } from "../op.js";
 import { Tensor } from "../tensor.js";
 
@@ -70,8 +69,7 @@ export function embedding(index: Tensor, weight: Tensor, paddingIdx: number | nu
     });
   }
   const rows = weight.shape[0]!;
-  const { storage, shape } = index;
-  everyTime(() => checkRows(heap.view(storage), rows, shape));
+  checkNumbers(index, (numbers) => checkRows(numbers, rows, index.shape));
   return lookUp({ weight, index }, { shape: weight.shape, paddingIdx });
 }
 

@@ -1,7 +1,7 @@
 import { type Tensor, written } from "../../autograd/index.js";
 import { checkClasses, crossEntropyRows, rowsOfClasses } from "../../autograd/ops/cross_entropy.js";
 import { logSoftmax } from "../../autograd/ops/softmax.js";
-import { isFloating } from "../../base/dtype.js";
+import { type DType, isFloating } from "../../base/dtype.js";
 import { ShapeError } from "../../base/errors.js";
 import { checkProbability, readOptions } from "../../base/options.js";
 import { formatShape, sameShape } from "../../base/shape.js";
@@ -54,13 +54,18 @@ export function crossEntropy(logits: Tensor, target: Tensor, options?: CrossEntr
   const losses = classLosses(rows, numbers, factors, { ...o, weight });
   if (reduction !== "mean") return reduceLoss(losses.reshape(targetShape), reduction);
   if (factors) return losses.sum().div(factors.sum());
-  const { storage } = numbers;
-  const counted = written([], losses.dtype, (to) => {
+  return losses.sum().div(countOf(numbers, o.ignoreIndex, losses.dtype));
+}
+
+/** How many targets are not ignored, as a tensor: a captured step counts anew, and a device counts by itself. */
+function countOf(target: Tensor, ignoreIndex: number, dtype: DType): Tensor {
+  const { storage } = target;
+  if (storage.block) return target.notEqual(ignoreIndex).cast(dtype).sum();
+  return written([], dtype, (to) => {
     let count = 0;
-    for (const t of heap.view(storage)) if (t !== o.ignoreIndex) count++;
+    for (const t of heap.view(storage)) if (t !== ignoreIndex) count++;
     to[0] = count;
   });
-  return losses.sum().div(counted);
 }
 
 /** The class weight of each row's target, 0 where it is ignored. */

@@ -1,8 +1,6 @@
-import { Tensor } from "../../autograd/index.js";
+import { checkNumbers, Tensor } from "../../autograd/index.js";
 import { DTypeError, describeValue, ShapeError } from "../../base/errors.js";
 import { formatShape } from "../../base/shape.js";
-import { everyTime } from "../../kernels/tape.js";
-import { heap } from "../../memory/heap.js";
 
 export function checkConditionTensor(layer: string, condition: unknown): asserts condition is Tensor {
   if (condition instanceof Tensor) return;
@@ -46,9 +44,7 @@ export function checkClasses(layer: string, condition: unknown, x: Tensor, class
       got: formatShape(condition.shape),
     });
   }
-  const { storage } = condition;
-  everyTime(() => {
-    const numbers = heap.view(storage);
+  checkNumbers(condition, (numbers) => {
     const at = numbers.findIndex((v) => v < 0 || v >= classes);
     if (at < 0) return;
     throw new ShapeError({

@@ -7,6 +7,7 @@ import { checkBoolean, checkChoice, checkNonNegative, checkPositiveInteger, read
 import { formatShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
 import { everyTime } from "../../kernels/tape.js";
+import { onDevice } from "../../memory/device.js";
 import { scope } from "../../memory/scope.js";
 import type { Storage } from "../../memory/storage.js";
 import { checkBatchStatistics, checkChannels, checkGroups } from "../../norm/checks.js";
@@ -132,7 +133,8 @@ export class EvoNormB0 extends EvoNorm {
     const [running, counter] = [this.runningVar!, this.numBatchesTracked!];
     const n = counter.item() + 1;
     const weight = momentumWeight(this.momentum, n);
-    kernels.updateRunning(running.storage, variance, 1, weight, besselFactor(values));
+    const factor = besselFactor(values);
+    onDevice(running.device, () => kernels.updateRunning(running.storage, variance, 1, weight, factor));
     running.storage.version++;
     counter.assign([n]);
   }

@@ -1,6 +1,7 @@
 import type { Tensor } from "../../autograd/index.js";
 import type { NormStatistics } from "../../autograd/ops/fused_norm.js";
 import { kernels } from "../../kernels/dispatch.js";
+import { onDevice } from "../../memory/device.js";
 import { heap, type Slot } from "../../memory/heap.js";
 import type { Storage } from "../../memory/storage.js";
 import { checkPerChannel } from "../../norm/checks.js";
@@ -52,7 +53,7 @@ export function moveRunning(
 
 function move(to: Tensor, from: Storage, repeat: number, weight: number, scale: number): void {
   aboutToMove(to);
-  kernels.updateRunning(to.storage, from, repeat, weight, scale);
+  onDevice(to.device, () => kernels.updateRunning(to.storage, from, repeat, weight, scale));
   to.storage.version++;
 }
 
