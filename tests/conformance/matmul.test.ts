@@ -53,6 +53,8 @@ for (const [i, layout] of layouts.entries()) {
     // More rows than one packed span of A holds, and more matrices than one span holds.
     matmulCase({ m: 1045, n: 5, k: 1030, bias: true, ...layout }),
     matmulCase({ m: 70, n: 17, k: 2111, batch: 7, ...layout }),
+    // The largest tiles of a GPU, more than eight down.
+    matmulCase({ m: 1410, n: 1509, k: 11, bias: true, ...layout }),
     // One row or one column.
     matmulCase({ m: 1, n: 1033, k: 259, bias: true, ...layout }),
     matmulCase({ m: 1033, n: 1, k: 259, bias: true, ...layout }),

@@ -1,6 +1,7 @@
 import type { KernelSet } from "../kernel_set.js";
 import { activation } from "./activation.js";
 import { elementwise } from "./elementwise.js";
+import { matmul } from "./matmul.js";
 import { movement } from "./movement.js";
 
 /** The kernels that there are on WebGPU. What is missing, or throws UnsupportedKernel, is refused with a DeviceError. */
@@ -8,4 +9,5 @@ export const webgpu: Partial<KernelSet> = {
   ...elementwise,
   ...activation,
   ...movement,
+  ...matmul,
 };
