@@ -8,11 +8,14 @@ import { decode, encode } from "./numbers.js";
 import { type Pipeline, PipelineCache } from "./pipelines.js";
 import type { Constants, Program } from "./program.js";
 
+/** How many workgroups, where an element of the shader is `step` numbers (1 or 4). */
+export type GroupsBySteps = (step: number) => number;
+
 /** A call of a shader: operands by name (null where there is none), parameters by name, and how many workgroups. */
 export interface Dispatch {
   readonly operands: Readonly<Record<string, Slot | null | undefined>>;
   readonly parameters?: Readonly<Record<string, number>>;
-  readonly groups: number;
+  readonly groups: number | GroupsBySteps;
   readonly constants?: Constants;
   /** Whether four elements may be taken at once; asked only where program and operands allow it. Default true. */
   readonly wide?: boolean;
@@ -95,9 +98,11 @@ export class Gpu implements DeviceMemory {
   }
 
   /** Queues a shader. Operands that share a buffer share its binding, as WebGPU demands. */
-  run(program: Program, { operands, parameters = {}, groups, constants = {}, wide = true }: Dispatch): void {
-    if (groups === 0) return;
+  run(program: Program, { operands, parameters = {}, groups: wanted, constants = {}, wide = true }: Dispatch): void {
+    if (wanted === 0) return;
     const pipeline = this.pipelines.get(program, operands, constants, wide);
+    const groups = typeof wanted === "number" ? wanted : wanted(pipeline.step);
+    if (groups === 0) return;
     if (this.waiting === BATCH) this.flush();
     const offset = this.waiting * PARAMETER_BYTES;
     this.writeParameters(offset / 4, program, operands, parameters, groups);

@@ -1,14 +1,17 @@
 import { UnsupportedKernel } from "../../base/errors.js";
 import type { Slot } from "../../memory/heap.js";
 import type { BinaryOp, BroadcastPlan, KernelSet, UnaryOp } from "../kernel_set.js";
-import { run } from "./device.js";
+import { type GroupsBySteps, run } from "./device.js";
 import { MATH } from "./math.js";
 import type { Program } from "./program.js";
 
 const LANES = 256;
 
 /** Groups for one lane an element, which is a number or, where shader and operands allow it, four. */
-export const groupsFor = (elements: number): number => Math.ceil(elements / LANES);
+export const groupsFor =
+  (numbers: number): GroupsBySteps =>
+  (step) =>
+    Math.ceil(numbers / (LANES * step));
 
 /** A shader that computes each element of y by itself; `code` defines `f(i)`. */
 export function elementProgram(

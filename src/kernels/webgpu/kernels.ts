@@ -1,13 +1,25 @@
 import type { KernelSet } from "../kernel_set.js";
 import { activation } from "./activation.js";
+import { dynamicActivation } from "./dynamic_activation.js";
 import { elementwise } from "./elementwise.js";
 import { matmul } from "./matmul.js";
 import { movement } from "./movement.js";
+import { optimizers } from "./optimizers.js";
+import { pool } from "./pool.js";
+import { random } from "./random.js";
+import { reduction } from "./reduction.js";
+import { softmax } from "./softmax.js";
 
 /** The kernels that there are on WebGPU. What is missing, or throws UnsupportedKernel, is refused with a DeviceError. */
 export const webgpu: Partial<KernelSet> = {
-  ...elementwise,
   ...activation,
-  ...movement,
+  ...dynamicActivation,
+  ...elementwise,
   ...matmul,
+  ...movement,
+  ...optimizers,
+  ...pool,
+  ...random,
+  ...reduction,
+  ...softmax,
 };

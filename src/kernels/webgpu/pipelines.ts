@@ -9,6 +9,8 @@ type Operands = Readonly<Record<string, Slot | null | undefined>>;
 export interface Pipeline {
   readonly pipeline: GPUComputePipeline;
   readonly layout: GPUBindGroupLayout;
+  /** Numbers that an element of the shader has. */
+  readonly step: 1 | 4;
   /** The operand that stands for each binding: those it shares a buffer with lie in the same one. */
   readonly first: readonly string[];
   readonly groups: Map<string, GPUBindGroup>;
@@ -90,7 +92,7 @@ export class PipelineCache {
       layout: this.device.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: { module, entryPoint: "main" },
     });
-    return { pipeline, layout, first: bindings.map(({ names }) => names[0]!), groups: new Map() };
+    return { pipeline, layout, step: wide ? 4 : 1, first: bindings.map(({ names }) => names[0]!), groups: new Map() };
   }
 
   private layout(bindings: readonly Binding[]): GPUBindGroupLayout {
