@@ -8,6 +8,7 @@ import { optimizers } from "./optimizers.js";
 import { pool } from "./pool.js";
 import { random } from "./random.js";
 import { reduction } from "./reduction.js";
+import { rowNorm } from "./row_norm.js";
 import { softmax } from "./softmax.js";
 
 /** The kernels that there are on WebGPU. What is missing, or throws UnsupportedKernel, is refused with a DeviceError. */
@@ -21,5 +22,6 @@ export const webgpu: Partial<KernelSet> = {
   ...pool,
   ...random,
   ...reduction,
+  ...rowNorm,
   ...softmax,
 };

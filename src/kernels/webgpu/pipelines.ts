@@ -143,7 +143,7 @@ function bindingsOf(program: Program, operands: Operands, wide: boolean): Bindin
  * Whether all operands can be taken four elements at a time: they start at a multiple of four, and where their length is
  * none, what is written beyond it meets the rest of a buffer and not of what it is a part of.
  */
-function fitsFour(program: Program, operands: Operands): boolean {
+export function fitsFour(program: Pick<Program, "operands">, operands: Operands): boolean {
   for (const name in program.operands) {
     const slot = operands[name];
     if (!slot) continue;
@@ -158,7 +158,7 @@ function fitsFour(program: Program, operands: Operands): boolean {
   return true;
 }
 
-function sharesBuffer(program: Program, operands: Operands, name: string): boolean {
+function sharesBuffer(program: Pick<Program, "operands">, operands: Operands, name: string): boolean {
   for (const other in program.operands) {
     if (!program.operands[other]!.narrow && operands[other]?.block === operands[name]!.block) return true;
   }
