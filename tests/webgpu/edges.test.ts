@@ -35,6 +35,23 @@ describe.skipIf(noWebGPU !== null)(`edges on webgpu${noWebGPU ? ` (${noWebGPU})`
     for (const [i, v] of moved.slice(2).entries()) expect(Math.abs(v / values[i]! - 1)).toBeLessThan(2 ** -46);
   });
 
+  test.each(["float32", "int32", "float64"] as const)("transposes by tiles, and back, of %s", async (dtype) => {
+    const x = on(
+      Array.from({ length: 2 * 41 * 67 }, (_, i) => i),
+      dtype,
+    );
+    const [y, z] = [empty(x.length, dtype), empty(x.length, dtype)];
+    const turned = { shape: [2, 67, 41], strides: [41 * 67, 1, 67], offset: 0 };
+    kernels.gather(x, y, turned);
+    const want = Array.from({ length: x.length }, (_, i) => {
+      const [outer, row, column] = [Math.floor(i / (41 * 67)), Math.floor(i / 41) % 67, i % 41];
+      return outer * 41 * 67 + column * 67 + row;
+    });
+    expect(await back(y)).toEqual(want);
+    kernels.scatter(y, z, turned);
+    expect(await back(z)).toEqual(want.map((_, i) => i));
+  });
+
   test.each([
     [1, 5000, 1],
     [3, 700, 7],

@@ -5,6 +5,7 @@ import type { KernelSet, StridedPlan } from "../kernel_set.js";
 import { run } from "./device.js";
 import { elementProgram, elementwise, groupsFor, only } from "./elementwise.js";
 import type { Program } from "./program.js";
+import { type CopyAxis, transposed } from "./transpose.js";
 
 const MAX_RANK = 8;
 const LANES = 256;
@@ -62,6 +63,16 @@ function axesOf({ shape, strides }: StridedPlan): Axis[] {
   return list;
 }
 
+/** The axes with their steps on the side that `plan` strides over, and on the other, which is contiguous. */
+function stepsOf(list: readonly Axis[], strided: "x" | "y"): CopyAxis[] {
+  let step = 1;
+  return list.map(({ n, stride }) => {
+    const other = step;
+    step *= n;
+    return strided === "x" ? { n, x: stride, y: other } : { n, x: other, y: stride };
+  });
+}
+
 const types: Readonly<Record<string, string>> = { float32: "E", int32: "I", float64: "vec2f" };
 
 function copy(program: Program, x: Slot, y: Slot, plan: StridedPlan): void {
@@ -73,6 +84,11 @@ function copy(program: Program, x: Slot, y: Slot, plan: StridedPlan): void {
     throw new UnsupportedKernel(`${name} on webgpu takes up to ${MAX_RANK} axes that do not merge, not ${list.length}`);
   }
   const size = plan.shape.reduce((total, n) => total * n, 1);
+  const inTiles =
+    name === "gather"
+      ? transposed(x, y, stepsOf(list, "x"), plan.offset, 0)
+      : transposed(x, y, stepsOf(list, "y"), 0, plan.offset);
+  if (inTiles) return;
   const [fastest, ...rest] = list;
   const wide =
     fastest?.stride === 1 && [fastest.n, plan.offset, ...rest.map(({ stride }) => stride)].every((n) => n % 4 === 0);
