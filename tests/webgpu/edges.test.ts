@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { DType } from "../../src/base/dtype.js";
 import { Random } from "../../src/base/random.js";
+import { randn } from "../../src/index.js";
 import type { KernelSet } from "../../src/kernels/kernel_set.js";
 import { webgpu } from "../../src/kernels/webgpu/kernels.js";
 import type { DevicePlace } from "../../src/memory/device.js";
@@ -159,6 +160,13 @@ describe.skipIf(noWebGPU !== null)(`edges on webgpu${noWebGPU ? ` (${noWebGPU})`
     kernels.crossEntropy(x, target, x, others, options);
     expect(await back(others)).toEqual(await back(losses));
     expect(await back(x)).toEqual(await back(apart));
+  });
+
+  test("argMax of a tensor where the tensor is", async () => {
+    const x = randn([4, 5, 6]);
+    const at = x.to("webgpu").argMax(1);
+    expect(at.device).toBe("webgpu");
+    expect(await at.data()).toEqual(x.argMax(1).dataSync());
   });
 
   test("no element is kept at 0, each at 1, with a scale that is infinite too", async () => {

@@ -10,6 +10,7 @@ import {
 } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
 import type { ReduceOp, ReduceView } from "../../kernels/kernel_set.js";
+import { onDevice } from "../../memory/device.js";
 import { defineOp } from "../op.js";
 import { Tensor } from "../tensor.js";
 
@@ -185,8 +186,11 @@ export function argMax(x: Tensor, axis?: number, options: ReduceOptions = {}): T
   if (view.reduce === 0) {
     throw new ShapeError({ rule: "argMax needs at least one element", got: `shape ${formatShape(x.shape)}` });
   }
-  const kept = Tensor.empty(keptShape(x.shape, list), "int32");
-  kernels.argMax(x.storage, kept.storage, view);
+  const kept = onDevice(x.device, () => {
+    const at = Tensor.empty(keptShape(x.shape, list), "int32");
+    kernels.argMax(x.storage, at.storage, view);
+    return at;
+  });
   if (options.keepDim) return kept;
   const out = kept.shareAs(x.shape.filter((_, i) => !list.includes(i)));
   kept.dispose();
