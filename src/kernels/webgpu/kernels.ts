@@ -1,5 +1,6 @@
 import type { KernelSet } from "../kernel_set.js";
 import { activation } from "./activation.js";
+import { columnNorm } from "./column_norm.js";
 import { dynamicActivation } from "./dynamic_activation.js";
 import { elementwise } from "./elementwise.js";
 import { matmul } from "./matmul.js";
@@ -18,6 +19,7 @@ export const webgpu: Partial<KernelSet> = {
   ...elementwise,
   ...matmul,
   ...movement,
+  ...columnNorm,
   ...optimizers,
   ...pool,
   ...random,
