@@ -1,6 +1,7 @@
 import type { KernelSet } from "../kernel_set.js";
 import { activation } from "./activation.js";
 import { columnNorm } from "./column_norm.js";
+import { conv } from "./conv.js";
 import { dynamicActivation } from "./dynamic_activation.js";
 import { elementwise } from "./elementwise.js";
 import { matmul } from "./matmul.js";
@@ -15,6 +16,7 @@ import { softmax } from "./softmax.js";
 /** The kernels that there are on WebGPU. What is missing, or throws UnsupportedKernel, is refused with a DeviceError. */
 export const webgpu: Partial<KernelSet> = {
   ...activation,
+  ...conv,
   ...dynamicActivation,
   ...elementwise,
   ...matmul,

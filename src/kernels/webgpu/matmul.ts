@@ -10,6 +10,7 @@ const product: Product = {
   code: `
 ${picks("a")}
 ${picks("b")}
+${picks("bias")}
 struct Factor { place: vec4u, ok: vec4<bool> }
 alias Left = Factor;
 alias Right = Factor;
@@ -28,11 +29,11 @@ fn right_four(s: Right, p: u32, live: bool) -> vec4f {
 }
 fn depth_of(batch: u32) -> u32 { return P.depth; }
 fn row_place(batch: u32, i: u32) -> u32 { return (batch * P.m + i) * P.n; }
-fn column_place(batch: u32, j: u32) -> u32 { return select(NOWHERE, j, j < P.n); }
-fn extra(batch: u32, i: u32, j: u32) -> vec4f {
+fn column_places(batch: u32, j: u32) -> vec4u { return select(vec4u(NOWHERE), four(j), four(j) < vec4u(P.n)); }
+fn row_extra(batch: u32, i: u32) -> f32 { return 0.0; }
+fn column_extra(batch: u32, j: u32) -> vec4f {
   if (!HAS_bias) { return vec4f(0.0); }
-  let k = min(four(j), vec4u(P.n - 1u));
-  return vec4f(bias_at(k.x), bias_at(k.y), bias_at(k.z), bias_at(k.w));
+  return bias_pick(four(j), four(j) < vec4u(P.n));
 }`,
 };
 

@@ -7,12 +7,12 @@ import { type Along, height, lanesOf, type Product, type TileShape, tileProgram,
 
 const shapes: readonly TileShape[] = [
   { rows: 16, columns: 16, down: 8, across: 8, depth: 8 },
-  { rows: 8, columns: 16, down: 8, across: 4, depth: 16 },
-  { rows: 8, columns: 8, down: 4, across: 4, depth: 16 },
-  { rows: 4, columns: 32, down: 4, across: 4, depth: 16 },
-  { rows: 32, columns: 4, down: 4, across: 4, depth: 16 },
-  { rows: 2, columns: 32, down: 4, across: 4, depth: 16 },
-  { rows: 32, columns: 2, down: 4, across: 4, depth: 16 },
+  { rows: 8, columns: 16, down: 8, across: 4, depth: 8 },
+  { rows: 8, columns: 8, down: 4, across: 4, depth: 8 },
+  { rows: 4, columns: 32, down: 4, across: 4, depth: 8 },
+  { rows: 32, columns: 4, down: 4, across: 4, depth: 8 },
+  { rows: 2, columns: 32, down: 4, across: 4, depth: 8 },
+  { rows: 32, columns: 2, down: 4, across: 4, depth: 8 },
 ];
 
 /** Lanes that a large device keeps busy; below, sums are split, and smaller tiles are taken. */

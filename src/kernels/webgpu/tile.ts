@@ -28,8 +28,9 @@ export interface Along {
  * - `Left` and `left(batch, i)`: what can be known before the loop of the rows i to i + 3; `left_four(s, p, live)`: their
  *   numbers at depth p, 0 where not live; `Right`, `right(batch, j)` and `right_four(s, p, live)`: the same of columns;
  * - `depth_of(batch)`: products in a result, the same for all lanes;
- * - `row_place(batch, i) + column_place(batch, j)`: the element of y; column_place may be NOWHERE, also for j beyond n;
- * - `extra(batch, i, j)`: what is added to the results (i, j) to (i, j + 3).
+ * - `row_place(batch, i) + column_places(batch, j)`: the elements of y at j to j + 3; a column may be NOWHERE, as those beyond
+ *   n have to be;
+ * - `row_extra(batch, i)` and `column_extra(batch, j)`: what is added to the results of a row and of four columns.
  */
 export interface Product {
   readonly name: string;
@@ -78,7 +79,7 @@ export function tileProgram(product: Product, shape: TileShape, along: Along): P
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 /**
- * Numbers of one step are fetched while the step before is computed. Workgroup memory holds four rows (columns) in a vec4f,
+ * Numbers of one step are fetched before the step ahead of it is computed, and arrive meanwhile. Workgroup memory holds four rows (columns) in a vec4f,
  * whole, since writing parts of one is no write of its own everywhere; a step of depth is odd in vec4f, so that lanes that
  * differ in depth write to different banks.
  */
@@ -121,26 +122,24 @@ fn run(group: u32, lane: u32) {
   ${right.prepare}
   ${results.map((c) => `var ${c} = vec4f(0.0);`).join(" ")}
   ${left.declare} ${right.declare}
-  var at = begin;
-  ${left.fetch} ${right.fetch}
-  while (at < stop) {
+  for (var at = begin;; at += ${depth}u) {
+    if (at < stop) { ${left.fetch} ${right.fetch} }
+    if (at > begin) {
+      for (var k = 0u; k < ${depth}u; k++) {
+        ${bands.map((g) => `let a${g} = left_tile[k * ${left.stride}u + y_lane + ${g * rows}u];`).join(" ")}
+        ${blocks.map((h) => `let b${h} = right_tile[k * ${right.stride}u + x_lane + ${h * columns}u];`).join(" ")}
+        ${results.map((c) => `${c} += ${factors(c)};`).join("\n        ")}
+      }
+    }
+    if (at >= stop) { break; }
     workgroupBarrier();
     ${left.store} ${right.store}
     workgroupBarrier();
-    at += ${depth}u;
-    if (at < stop) { ${left.fetch} ${right.fetch} }
-    for (var k = 0u; k < ${depth}u; k++) {
-      ${bands.map((g) => `let a${g} = left_tile[k * ${left.stride}u + y_lane + ${g * rows}u];`).join(" ")}
-      ${blocks.map((h) => `let b${h} = right_tile[k * ${right.stride}u + x_lane + ${h * columns}u];`).join(" ")}
-      ${results.map((c) => `${c} += ${factors(c)};`).join("\n      ")}
-    }
   }
   ${blocks
     .map(
       (h) => `let j${h} = first_column + (x_lane + ${h * columns}u) * 4u;
-  let places${h} = vec4u(${upTo(4)
-    .map((c) => `column_place(batch, j${h} + ${c}u)`)
-    .join(", ")});`,
+  let places${h} = column_places(batch, j${h}); let extra${h} = column_extra(batch, j${h});`,
     )
     .join("\n  ")}
   ${upTo(down)
@@ -149,7 +148,8 @@ fn run(group: u32, lane: u32) {
     let i = first_row + (y_lane + ${Math.floor(r / 4) * rows}u) * 4u + ${r % 4}u;
     if (i < P.m) {
       let place = row_place(batch, i) + part * P.length;
-      ${blocks.map((h) => `put(place, places${h}, c${r}_${h} + extra(batch, i, j${h}));`).join(" ")}
+      let extra = row_extra(batch, i);
+      ${blocks.map((h) => `put(place, places${h}, c${r}_${h} + extra + extra${h});`).join(" ")}
     }
   }`,
     )
