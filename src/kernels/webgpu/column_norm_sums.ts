@@ -22,14 +22,15 @@ import { sumText } from "./wgsl_reduce.js";
 
 /** `gradient_at` is dy through the activation, if there is one. */
 export const GRADIENT = `
-struct Pair { c: E, g: E }
-/** x less its mean, and the gradient there. */
+struct Pair { d: E, c: E, g: E }
+/** x less the high part of its mean and less all of it, and the gradient there. */
 fn pair_at(at: u32, k: Known) -> Pair {
-  let c = (x_at(at) - k.high) - k.low;
+  let d = x_at(at) - k.high;
+  let c = d - k.low;
   let g = dy_at(at);
-  if (!ACTIVATED) { return Pair(c, g); }
+  if (!ACTIVATED) { return Pair(d, c, g); }
   let v = c * (k.root * k.weight) + k.bias;
-  return Pair(c, $GRADIENT);
+  return Pair(d, c, $GRADIENT);
 }
 `;
 
@@ -54,15 +55,16 @@ fn run(group: u32, lane: u32) {
     let a = pair_at(next(&w), k); let b = pair_at(next(&w), k); let c = pair_at(next(&w), k); let d = pair_at(next(&w), k);
     let e = pair_at(next(&w), k); let f = pair_at(next(&w), k); let g = pair_at(next(&w), k); let h = pair_at(next(&w), k);
     sum += ((a.g + b.g) + (c.g + d.g)) + ((e.g + f.g) + (g.g + h.g));
-    products += (a.g * a.c + b.g * b.c) + (c.g * c.c + d.g * d.c) + ((e.g * e.c + f.g * f.c) + (g.g * g.c + h.g * h.c));
+    products += (a.g * a.d + b.g * b.d) + (c.g * c.d + d.g * d.d) + ((e.g * e.d + f.g * f.d) + (g.g * g.d + h.g * h.d));
   }
   for (; left > 0u; left--) {
     let p = pair_at(next(&w), k);
     sum += p.g;
-    products += p.g * p.c;
+    products += p.g * p.d;
   }
   let sums = over_lanes(sum, lane);
-  let all = over_lanes(products, lane);
+  // Rounding after the low part too would err by the same for many x, and sums of like gradients gather that.
+  let all = over_lanes(products, lane) - k.low * sums;
   if (tells(w, lane)) {
     for (var i = 0u; i < OWN; i++) {
       parts_set(place_of(w, i), part(sums, i));
