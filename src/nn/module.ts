@@ -244,6 +244,11 @@ export abstract class Module {
     return this;
   }
 
+  /** Where the parameters are; "cpu" where there are none. */
+  get device(): DeviceName {
+    return this.parameters()[0]?.device ?? "cpu";
+  }
+
   /** Brings parameters and buffers back from another device. */
   async toCPU(): Promise<this> {
     for (const t of this.#floating()) {

@@ -1,8 +1,10 @@
-import { noGrad, type Tensor } from "../autograd/index.js";
+import { noGrad } from "../autograd/index.js";
+import type { NumberArray } from "../base/dtype.js";
 import { OptionError } from "../base/errors.js";
 import { scope } from "../memory/scope.js";
+import type { Batch } from "../data/browser.js";
 import type { Module } from "../nn/module.js";
-import { type BatchSource, type Loss, lossFunction } from "./parts.js";
+import { type BatchSource, type Loss, type LossFunction, lossFunction } from "./parts.js";
 import { Pause } from "./pause.js";
 
 export interface Evaluation {
@@ -34,20 +36,15 @@ export function evaluate(model: Module, loss: Loss, loader: BatchSource): Promis
     let lossSum = 0;
     let right: number | null = 0;
     for (;;) {
-      const done = scope(() =>
-        noGrad(() => {
-          const next = batches.next();
-          if (next.done) return true;
-          const { x, y, size } = next.value;
-          const output = model.forward(x);
-          samples += size;
-          lossSum += lossOf(output, y).item() * size;
-          const counted = rightAnswers(output, y);
-          right = right === null || counted === null ? null : right + counted;
-          return false;
-        }),
-      );
-      if (done) break;
+      const batch = scope(() => noGrad(() => forward(model, lossOf, batches)));
+      if (!batch) break;
+      const { output, loss, labels, size } = batch;
+      samples += size;
+      lossSum += (await loss.data())[0]! * size;
+      const counted = labels && rightAnswers(await output.data(), labels);
+      right = right === null || counted === null ? null : right + counted;
+      output.dispose();
+      loss.dispose();
       await pause.ifDue();
     }
     if (samples === 0) throw new OptionError({ rule: "Evaluation needs a loader with batches", got: "none" });
@@ -55,12 +52,20 @@ export function evaluate(model: Module, loss: Loss, loader: BatchSource): Promis
   });
 }
 
-/** How often the largest of the outputs along axis 1 is the label's; null unless y holds whole-number classes. */
-function rightAnswers(output: Tensor, y: Tensor): number | null {
-  if (y.dtype !== "int32" || output.rank !== 2 || y.rank !== 1) return null;
-  const scores = output.dataSync();
-  const labels = y.dataSync();
-  const classes = output.shape[1]!;
+/** The next batch through the model, on its device; null when there is none. */
+function forward(model: Module, lossOf: LossFunction, batches: Iterator<Pick<Batch, "x" | "y" | "size">>) {
+  const next = batches.next();
+  if (next.done) return null;
+  const { x, y, size } = next.value;
+  const { device } = model;
+  const output = model.forward(x.to(device));
+  const classes = y.dtype === "int32" && output.rank === 2 && y.rank === 1;
+  return { output, loss: lossOf(output, y.to(device)), labels: classes ? y.dataSync() : null, size };
+}
+
+/** How often the largest of a row of scores is the label's. */
+function rightAnswers(scores: NumberArray, labels: NumberArray): number {
+  const classes = scores.length / labels.length;
   let right = 0;
   for (let i = 0; i < labels.length; i++) {
     let best = 0;

@@ -169,7 +169,7 @@ export class TrainingLoop implements TrainerHandle {
     const { optimizer, scheduler, schedulerEvery, evaluateEverySteps } = this.options;
     const lr = optimizer.paramGroups[0]?.lr ?? 0;
     const started = performance.now();
-    const taken = scope(() => this.takeStep(batches));
+    const taken = await this.takeStep(batches);
     if (!taken) return false;
     if (!taken.layers) this.stepSeconds += (performance.now() - started) / 1000;
     const { loss, gradNorm, layers } = taken;
@@ -182,22 +182,35 @@ export class TrainingLoop implements TrainerHandle {
     return true;
   }
 
-  private takeStep(batches: Batches): Taken | null {
-    const { model, optimizer, clipNorm, normStatisticsEverySteps: every } = this.options;
+  private async takeStep(batches: Batches): Promise<Taken | null> {
+    const { optimizer, clipNorm } = this.options;
+    const step = this.step + 1;
+    const made = scope(() => this.gradients(batches, step));
+    if (!made) return null;
+    // The one thing that a step reads back; on the CPU it is there at once.
+    const loss = (await made.loss.data())[0]!;
+    made.loss.dispose();
+    if (!Number.isFinite(loss)) throw this.notFinite("loss", loss, step);
+    return scope(() => {
+      const gradNorm = clipNorm === undefined ? null : this.clip(clipNorm, step);
+      const layers = made.layers?.() ?? null;
+      optimizer.step();
+      return { loss, gradNorm, layers };
+    });
+  }
+
+  /** The loss of the next batch, with its gradients in the parameters; null when the epoch has no batch left. */
+  private gradients(batches: Batches, step: number): { loss: Tensor; layers: (() => NormLayerStatistics[]) | null } | null {
+    const { model, normStatisticsEverySteps: every } = this.options;
     const next = batches.next();
     if (next.done) return null;
-    const { x, y } = next.value;
-    const step = this.step + 1;
-    const watched = every !== undefined && (step === 1 || step % every === 0);
-    const { result: lossTensor, layers } = watched
-      ? watchNormLayers(model, () => this.differentiate(x, y))
-      : { result: (this.captured ?? this.differentiate).call(this, x, y), layers: null };
-    const loss = lossTensor.item();
-    if (!Number.isFinite(loss)) throw this.notFinite("loss", loss, step);
-    const gradNorm = clipNorm === undefined ? null : this.clip(clipNorm, step);
-    const seen = layers?.() ?? null;
-    optimizer.step();
-    return { loss, gradNorm, layers: seen };
+    const { device } = model;
+    const [x, y] = [next.value.x.to(device), next.value.y.to(device)];
+    if (every !== undefined && (step === 1 || step % every === 0)) {
+      const { result, layers } = watchNormLayers(model, () => this.differentiate(x, y));
+      return { loss: result.detach(), layers };
+    }
+    return { loss: (this.captured ?? this.differentiate).call(this, x, y).detach(), layers: null };
   }
 
   /** The loss, with the gradients that belong to it. */
