@@ -1,8 +1,8 @@
 import { noGrad } from "../autograd/index.js";
 import type { NumberArray } from "../base/dtype.js";
 import { OptionError } from "../base/errors.js";
-import { scope } from "../memory/scope.js";
 import type { Batch } from "../data/browser.js";
+import { scope } from "../memory/scope.js";
 import type { Module } from "../nn/module.js";
 import { type BatchSource, type Loss, type LossFunction, lossFunction } from "./parts.js";
 import { Pause } from "./pause.js";

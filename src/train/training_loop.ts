@@ -200,7 +200,10 @@ export class TrainingLoop implements TrainerHandle {
   }
 
   /** The loss of the next batch, with its gradients in the parameters; null when the epoch has no batch left. */
-  private gradients(batches: Batches, step: number): { loss: Tensor; layers: (() => NormLayerStatistics[]) | null } | null {
+  private gradients(
+    batches: Batches,
+    step: number,
+  ): { loss: Tensor; layers: (() => NormLayerStatistics[]) | null } | null {
     const { model, normStatisticsEverySteps: every } = this.options;
     const next = batches.next();
     if (next.done) return null;

@@ -19,7 +19,11 @@ const batches = Array.from({ length: 6 }, (_, i) => {
 });
 
 /** Losses of some steps of a model, and its state after them. */
-async function train(device: Device, make: () => nn.Module, optimizerOf: (p: Iterable<Tensor>) => optim.Adam | optim.SGD) {
+async function train(
+  device: Device,
+  make: () => nn.Module,
+  optimizerOf: (p: Iterable<Tensor>) => optim.Adam | optim.SGD,
+) {
   manualSeed(1);
   const model = make().to(device);
   const optimizer = optimizerOf(model.parameters());
@@ -72,7 +76,10 @@ describe.skipIf(noWebGPU !== null)(`training on webgpu${noWebGPU ? ` (${noWebGPU
       }
     }
     const optimizerOf = (p: Iterable<Tensor>) => new optim.AdamW(p, { lr: 1e-3 });
-    const [cpu, gpu] = [await train("cpu", () => new Block(), optimizerOf), await train("webgpu", () => new Block(), optimizerOf)];
+    const [cpu, gpu] = [
+      await train("cpu", () => new Block(), optimizerOf),
+      await train("webgpu", () => new Block(), optimizerOf),
+    ];
     for (const [i, loss] of gpu.losses.entries()) expect(Math.abs(loss - cpu.losses[i]!)).toBeLessThan(2e-4);
   });
 
