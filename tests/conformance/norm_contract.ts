@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { capture, grad, noGrad, randn, type Tensor, tensor, zeros } from "../../src/autograd/index.js";
+import { capture, grad, noGrad, randn, Tensor, tensor, zeros } from "../../src/autograd/index.js";
 import type { DType } from "../../src/base/dtype.js";
 import { DeviceError, DTypeError, OptionError, ShapeError, StateError } from "../../src/base/errors.js";
 import { manualSeed, Random } from "../../src/base/random.js";
@@ -9,6 +9,8 @@ import { scope } from "../../src/memory/scope.js";
 import { checkpoint } from "../../src/nn/checkpoint.js";
 import { type Module, Parameter } from "../../src/nn/module.js";
 import { noStatsUpdate } from "../../src/nn/norm/index.js";
+import { relativeError } from "./harness.js";
+import { noWebGPU } from "./webgpu_mirror.js";
 
 /** What a normalization layer says about itself, so that one set of tests can hold it to that. */
 export interface NormKind {
@@ -123,6 +125,30 @@ export function normContract(kind: NormKind): void {
         if (!uncaptured) expect([name, values(t)]).toEqual([name, values(plain.stateDict()[name])]);
       }
       captured.dispose();
+    });
+
+    test(`on webgpu${uncaptured ? `, refused: ${uncaptured}` : " as on the CPU"}`, async ({ skip }) => {
+      skip(noWebGPU !== null, noWebGPU ?? "");
+      const [cpu, gpu] = [stir(make()), make()];
+      gpu.loadStateDict(cpu.stateDict());
+      gpu.to("webgpu");
+      const [input, dy] = [x(), x()];
+      const behind = extra("float32", shape);
+      const run = (layer: Module, on: "cpu" | "webgpu") => {
+        const moved = behind.map((t) => (t instanceof Tensor ? t.to(on) : t));
+        const leaf = input.to(on).detach();
+        leaf.requiresGrad = true;
+        const y: Tensor = layer.forward(leaf.add(0), ...moved);
+        y.backward(dy.to(on));
+        return [y, leaf.grad!, ...layer.parameters().flatMap((p) => (p.grad ? [p.grad] : []))];
+      };
+      if (uncaptured) {
+        expect(() => run(gpu, "webgpu")).toThrow(DeviceError);
+        return;
+      }
+      const want = run(cpu, "cpu").map(values);
+      const got = await Promise.all(run(gpu, "webgpu").map(async (t) => [...(await t.data())]));
+      for (const [i, y] of got.entries()) expect(relativeError(y, want[i]!), `result ${i}`).toBeLessThanOrEqual(2e-6);
     });
 
     test("an unknown option names the nearest one, and options out of range are refused", () => {
