@@ -5,7 +5,7 @@ import { globalRandom } from "../base/random.js";
 import { numberOfElements } from "../base/shape.js";
 import { scope } from "../memory/scope.js";
 import type { Module, StateDict, StateSource } from "../nn/module.js";
-import { clipGradNorm } from "../optim/index.js";
+import { clipGradNormAsync } from "../optim/index.js";
 import { type Callback, dispatch, type TrainerHandle } from "./callback.js";
 import { EarlyStopping } from "./early_stopping.js";
 import { type Evaluation, evaluate } from "./evaluate.js";
@@ -191,8 +191,8 @@ export class TrainingLoop implements TrainerHandle {
     const loss = (await made.loss.data())[0]!;
     made.loss.dispose();
     if (!Number.isFinite(loss)) throw this.notFinite("loss", loss, step);
+    const gradNorm = clipNorm === undefined ? null : await this.clip(clipNorm, step);
     return scope(() => {
-      const gradNorm = clipNorm === undefined ? null : this.clip(clipNorm, step);
       const layers = made.layers?.() ?? null;
       optimizer.step();
       return { loss, gradNorm, layers };
@@ -225,9 +225,9 @@ export class TrainingLoop implements TrainerHandle {
     return loss;
   }
 
-  private clip(clipNorm: number, step: number): number {
+  private async clip(clipNorm: number, step: number): Promise<number> {
     try {
-      return clipGradNorm(this.options.model.parameters(), clipNorm);
+      return await clipGradNormAsync(this.options.model.parameters(), clipNorm);
     } catch (error) {
       if (error instanceof StateError) throw this.notFinite("norm of the gradients", Number.NaN, step);
       throw error;
