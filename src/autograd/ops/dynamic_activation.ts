@@ -50,6 +50,7 @@ export const dynamicActivation = defineOp<Inputs, Options, Saved>({
     checkInputs("dynamic_activation", { x, weight, bias }, normalizedShape);
     checkInputs("dynamic_activation", { x, alpha, shift }, [1]);
     const saved = { x, alpha, shift, weight };
+    if (x.device !== "cpu") return { out: composed(saved, bias, op), saved };
     const out = Tensor.empty(x.shape, x.dtype);
     const slots = [x.storage, weight?.storage ?? null, bias?.storage ?? null, out.storage] as const;
     const plan = planOf(saved, { op, normalizedShape });
@@ -57,8 +58,9 @@ export const dynamicActivation = defineOp<Inputs, Options, Saved>({
     return { out, saved };
   },
   backward(dy, saved, options, needs) {
-    // Under createGraph the formula in differentiable ops, so that it can be differentiated again.
-    if (isRecording()) return recordedGradients(dy, saved, options);
+    // Under createGraph the formula in differentiable ops, so that it can be differentiated again; and on other devices,
+    // where the kernel's plan would have to wait for alpha and shift.
+    if (isRecording() || dy.device !== "cpu") return recordedGradients(dy, saved, options);
     const { x, weight } = saved;
     const { normalizedShape } = options;
     const dx = needs.x ? Tensor.empty(x.shape, x.dtype) : null;
@@ -79,6 +81,12 @@ export const dynamicActivation = defineOp<Inputs, Options, Saved>({
   },
   twiceDifferentiable: true,
 });
+
+function composed(saved: Saved, bias: Tensor | null, op: Options["op"]): Tensor {
+  const value = argument(saved)[op]();
+  const scaled = saved.weight ? value.mul(saved.weight) : value;
+  return bias ? scaled.add(bias) : scaled;
+}
 
 /** The plan with alpha and shift as they are when it is asked for. */
 function planOf({ x, alpha, shift }: Saved, { op, normalizedShape }: Options): () => DynamicPlan {
