@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { defineConfig } from "vitest/config";
 
 // "evenkeel-source" makes `import "evenkeel"` and "#workers" mean the sources, so that tests see the code as it is written.
@@ -8,6 +9,8 @@ const conditions = ["evenkeel-source", "node", "import", "default"];
 const software = "/usr/lib/chromium/vk_swiftshader_icd.json";
 const env: Record<string, string> =
   !process.env.VK_DRIVER_FILES && existsSync(software) ? { VK_DRIVER_FILES: software } : {};
+// Vulkan's window system complains on standard error without it.
+if (!process.env.XDG_RUNTIME_DIR) env.XDG_RUNTIME_DIR = tmpdir();
 
 export default defineConfig({
   resolve: { conditions },

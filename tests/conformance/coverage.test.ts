@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { reference } from "../../src/kernels/reference/index.js";
 import { wasm } from "../../src/kernels/wasm/index.js";
+import { webgpu } from "../../src/kernels/webgpu/kernels.js";
 
 /** Kernels that run on reference for float32 too, each with its reason. */
 const referenceOnly: Record<string, string> = {
@@ -17,6 +18,10 @@ test("every kernel has conformance cases", () => {
   const text = tests.map((f) => readFileSync(new URL(f, folder), "utf8")).join("\n");
   expect(kernels.filter((name) => !text.includes(`.${name}(`))).toEqual([]);
   expect(kernels.length).toBeGreaterThanOrEqual(41);
+});
+
+test("every kernel has a WebGPU form", () => {
+  expect(Object.keys(webgpu).sort()).toEqual([...kernels].sort());
 });
 
 test("every kernel has a WASM form, or a reason to have none", () => {
