@@ -3,6 +3,7 @@ import { checkPositiveInteger, readOptions } from "../base/options.js";
 import { currentTape, Tape } from "../kernels/tape.js";
 import { heap } from "../memory/heap.js";
 import { own, scope } from "../memory/scope.js";
+import { cannotCapture } from "../memory/storage.js";
 import { isRecording } from "./graph.js";
 import { probe } from "./probe.js";
 import { Tensor } from "./tensor.js";
@@ -74,6 +75,7 @@ function checkInputs(inputs: readonly unknown[]): void {
         fix: "Close over what stays the same, and pass numbers that change as tensors",
       });
     }
+    if (input.device !== "cpu") throw cannotCapture(input.device);
     if (!input.requiresGrad) continue;
     throw new StateError({
       rule: "Inputs of a captured function are data, copied to a place of their own",

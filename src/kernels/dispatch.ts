@@ -36,17 +36,19 @@ function inTurn(fast: AnyKernel, slow: AnyKernel): AnyKernel {
   };
 }
 
-const devices = new Map<DeviceName, Partial<KernelSet>>();
+const devices = new Map<DeviceName, Record<string, AnyKernel>>();
 
 /** The kernels of a device other than the CPU; what it lacks is refused, since nothing else reaches its memory. */
 export function setDeviceKernels(device: DeviceName, kernels: Partial<KernelSet> | null): void {
-  if (kernels) devices.set(device, kernels);
-  else devices.delete(device);
+  devices.delete(device);
+  if (!kernels) return;
+  const entries = Object.entries(kernels) as [string, AnyKernel][];
+  devices.set(device, Object.fromEntries(entries.map(([name, kernel]) => [name, refusing(device, kernel)])));
 }
 
 function deviceKernel(device: DeviceName, name: string): AnyKernel {
-  const kernel = (devices.get(device) as Record<string, AnyKernel | undefined> | undefined)?.[name];
-  if (kernel) return refusing(device, kernel);
+  const kernel = devices.get(device)?.[name];
+  if (kernel) return kernel;
   throw new DeviceError({
     rule: `${device} computes what it has a kernel for`,
     got: devices.has(device) ? `${name}, which it has none for` : `${name} after the device was given up`,

@@ -113,10 +113,12 @@ export class Heap {
     const { peak } = this;
     const before = this.blocks.liveBytes;
     this.resetPeak();
-    const result = body();
-    const bytes = this.peak - Math.max(before, this.blocks.liveBytes);
-    this.peak = Math.max(peak, this.peak);
-    return { result, bytes };
+    try {
+      const result = body();
+      return { result, bytes: this.peak - Math.max(before, this.blocks.liveBytes) };
+    } finally {
+      this.peak = Math.max(peak, this.peak);
+    }
   }
 
   /** Memory apart, with room for `bytes`; it takes more as it needs it. */

@@ -113,9 +113,10 @@ const lost = new FinalizationRegistry<DeviceBlock | number>((place) => {
   else place.free();
 });
 
-const cannotCapture = (device: DeviceName): StateError =>
+/** What a captured function meets that computes elsewhere than in the heap. */
+export const cannotCapture = (device: DeviceName): StateError =>
   new StateError({
     rule: "capture() works on the CPU",
-    got: `a tensor made on ${device} in a captured function`,
+    got: `a tensor on ${device}`,
     fix: "Call the function as it is: there the device's queue already runs ahead of JavaScript",
   });

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { DeviceError, StateError } from "../../src/base/errors.js";
-import { capture, matmul, noGrad, randn, scope, tensor, zeros } from "../../src/index.js";
+import { capture, matmul, noGrad, randn, scope, type Tensor, tensor, zeros } from "../../src/index.js";
 import { theGpu } from "../../src/kernels/webgpu/device.js";
 import { initWebGPU } from "../../src/kernels/webgpu/index.js";
 import { noWebGPU } from "../conformance/webgpu_mirror.js";
@@ -82,6 +82,10 @@ describe.skipIf(noWebGPU !== null)(`the device webgpu${noWebGPU ? ` (${noWebGPU}
     expect(captured).toThrow(/capture\(\) works on the CPU/);
   });
 
+  test("capture refuses inputs that lie there", () => {
+    expect(() => capture((x: Tensor) => x.mul(2))(tensor([1], { device: "webgpu" }))).toThrow(/works on the CPU/);
+  });
+
   test("a scope frees buffers, which are used again; many ops take few submits", async () => {
     const x = randn([1000], { device: "webgpu" });
     const { buffers, counts } = theGpu();
@@ -94,5 +98,19 @@ describe.skipIf(noWebGPU !== null)(`the device webgpu${noWebGPU ? ` (${noWebGPU}
     expect(buffers.liveBytes).toBe(live);
     await theGpu().finish();
     expect(counts.submits - submits).toBeLessThanOrEqual(3);
+  });
+
+  test("a device that is gone says so, and a new one can be made", async () => {
+    const x = tensor([1, 2], { device: "webgpu" });
+    const { device } = theGpu();
+    device.destroy();
+    await device.lost;
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    expect(() => x.add(1)).toThrow(DeviceError);
+    await expect(x.data()).rejects.toThrow(DeviceError);
+    expect(() => tensor([1]).to("webgpu")).toThrow(/initWebGPU/);
+    const [one, other] = await Promise.all([initWebGPU(), initWebGPU()]);
+    expect(other).toBe(one);
+    expect([...(await tensor([1, 2], { device: "webgpu" }).add(1).data())]).toEqual([2, 3]);
   });
 });

@@ -22,7 +22,8 @@ export interface WebGPUInfo {
   readonly subgroups: boolean;
 }
 
-let current: WebGPUInfo | null = null;
+/** What was found, or is being looked for; null while there is no device. */
+let current: Promise<WebGPUInfo> | null = null;
 
 /**
  * Makes the device "webgpu" ready: the browser's own WebGPU, or in Node that of the package `webgpu` (Dawn), which Evenkeel does not
@@ -31,31 +32,42 @@ let current: WebGPUInfo | null = null;
  *
  * Throws DeviceError with the reason where there is no WebGPU, no adapter, or no device.
  */
-export async function initWebGPU(options?: WebGPUOptions): Promise<WebGPUInfo> {
+export function initWebGPU(options?: WebGPUOptions): Promise<WebGPUInfo> {
   const { powerPreference } = readOptions("initWebGPU", options, {
     powerPreference: "high-performance" as GPUPowerPreference,
   });
-  if (current) return current;
+  // One at a time: two calls that wait for each other's adapter would make two devices.
+  current ??= start(powerPreference).catch((error: unknown) => {
+    current = null;
+    throw error;
+  });
+  return current;
+}
+
+async function start(powerPreference: GPUPowerPreference): Promise<WebGPUInfo> {
   const found = await findGPU();
   if (typeof found === "string") throw missing(found);
   const adapter = await found.requestAdapter({ powerPreference });
   if (!adapter) throw missing("no adapter was found", adapterAdvice);
-  const device = await requestDevice(adapter);
+  const device = await requestDevice(adapter).catch((error: Error) => {
+    throw missing(`an adapter that gives no device (${error.message})`, adapterAdvice);
+  });
   const gpu = new Gpu(device);
-  current = describe(adapter, gpu);
   setGpu(gpu);
   setDeviceMemory("webgpu", gpu);
   setDeviceKernels("webgpu", webgpu);
-  void device.lost.then(({ reason, message }) => giveUp(`${reason}${message ? `: ${message}` : ""}`));
-  return current;
+  void device.lost.then(({ reason, message }) => {
+    giveUp();
+    if (reason !== "destroyed") console.warn(`evenkeel: the WebGPU device was lost${message ? ` (${message})` : ""}`);
+  });
+  return describe(adapter, gpu);
 }
 
-function giveUp(reason: string): void {
+function giveUp(): void {
   current = null;
   setGpu(null);
   setDeviceMemory("webgpu", null);
   setDeviceKernels("webgpu", null);
-  if (!reason.startsWith("destroyed")) console.warn(`evenkeel: the WebGPU device was lost (${reason})`);
 }
 
 /** The limits that matter are asked for as large as the adapter has them; what is not asked for stays at a small default. */
