@@ -1,10 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { Random } from "../../src/base/random.js";
+import type { Random } from "../../src/base/random.js";
 import type { KernelSet } from "../../src/kernels/kernel_set.js";
 import { reference } from "../../src/kernels/reference/index.js";
 import { wasm } from "../../src/kernels/wasm/index.js";
 import type { RowView } from "../../src/norm/views.js";
 import { Maker, relativeError } from "../conformance/harness.js";
+import { draw } from "./row_input.js";
 
 /** The bound of docs/numerics for float32 on the CPU. */
 const BOUND = 2.5e-7;
@@ -39,18 +40,6 @@ interface Data {
   readonly dy: ArrayLike<number>;
   readonly weight: ArrayLike<number> | null;
   readonly bias: ArrayLike<number> | null;
-}
-
-function draw(view: RowView, seed: number, row: (random: Random, r: number) => number[]): Data {
-  const random = new Random(seed);
-  const elements = (view.groups * view.size) / view.inner;
-  const floats = (n: number, f: () => number) => Float32Array.from({ length: n }, f);
-  return {
-    x: Float32Array.from(Array.from({ length: view.rows }, (_, r) => row(random, r)).flat()),
-    dy: floats(view.rows * view.size, () => random.normal()),
-    weight: floats(elements, () => 1 + 0.3 * random.normal()),
-    bias: floats(elements, () => random.normal()),
-  };
 }
 
 function run(kernels: Partial<KernelSet>, float: "float32" | "float64", data: Data, view: RowView, rms = false) {

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { Random } from "../../src/base/random.js";
+import type { Random } from "../../src/base/random.js";
 import type { KernelSet } from "../../src/kernels/kernel_set.js";
 import { reference } from "../../src/kernels/reference/index.js";
 import { partOf } from "../../src/memory/heap.js";
 import type { RowView } from "../../src/norm/views.js";
+import { draw } from "../accuracy/row_input.js";
 import { Maker, relativeError } from "../conformance/harness.js";
 import { Mirror, noWebGPU } from "../conformance/webgpu_mirror.js";
 
@@ -36,18 +37,6 @@ interface Data {
   readonly dy: Float32Array;
   readonly weight: Float32Array;
   readonly bias: Float32Array;
-}
-
-function draw(view: RowView, seed: number, row: (random: Random, r: number) => number[]): Data {
-  const random = new Random(seed);
-  const elements = (view.groups * view.size) / view.inner;
-  const floats = (n: number, f: () => number) => Float32Array.from({ length: n }, f);
-  return {
-    x: Float32Array.from(Array.from({ length: view.rows }, (_, r) => row(random, r)).flat()),
-    dy: floats(view.rows * view.size, () => random.normal()),
-    weight: floats(elements, () => 1 + 0.3 * random.normal()),
-    bias: floats(elements, () => random.normal()),
-  };
 }
 
 type Results = Record<"y" | "dx" | "dWeight" | "dBias" | "variance", Float64Array> & { mean: Float64Array | null };
