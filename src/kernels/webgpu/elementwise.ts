@@ -3,6 +3,7 @@ import type { Slot } from "../../memory/heap.js";
 import type { BinaryOp, BroadcastPlan, KernelSet, UnaryOp } from "../kernel_set.js";
 import { type GroupsBySteps, run } from "./device.js";
 import { MATH } from "./math.js";
+import { PAIRS, pairBinaries, pairUnaries } from "./pairs.js";
 import type { Program } from "./program.js";
 
 const LANES = 256;
@@ -88,6 +89,14 @@ const integerUnaries: Partial<Record<UnaryOp, string>> = {
   ...{ isNaN: "I(0)", not: "select(I(0), I(1), v == I(0))" },
 };
 
+const pairUnary = elementProgram(
+  "unary_float64",
+  ["x"],
+  `${PAIRS}
+fn f(i: u32) -> vec2f { let v = x_at(i); return $VALUE; }`,
+  { zero: "u32" },
+);
+
 const MAX_RANK = 6;
 const axes = Array.from({ length: MAX_RANK }, (_, i) => i);
 const binaryParameters = Object.fromEntries(
@@ -100,6 +109,13 @@ const binary = elementProgram(
   `${MATH}
 fn f(i: u32) -> $T { $READ return $VALUE; }`,
   binaryParameters,
+);
+const pairBinary = elementProgram(
+  "binary_float64",
+  ["a", "b"],
+  `${PAIRS}
+fn f(i: u32) -> vec2f { $READ return $VALUE; }`,
+  { zero: "u32", ...binaryParameters },
 );
 const reads = {
   both: "let a = a_at(i); let b = b_at(i);",
@@ -139,10 +155,22 @@ const addScaled = elementProgram("add_scaled", ["x"], "fn f(i: u32) -> E { retur
   scale: "f32",
 });
 
-const numberType = (slot: Slot): string => (slot.dtype === "int32" ? "I" : "E");
+const pairAddScaled = elementProgram(
+  "add_scaled_float64",
+  ["x"],
+  `${PAIRS}
+fn f(i: u32) -> vec2f { return pair_sum(y_at(i), pair_product(x_at(i), vec2f(P.scale, P.rest))); }`,
+  { zero: "u32", scale: "f32", rest: "f32" },
+);
+
+const numberType = (slot: Slot): string => (slot.dtype === "int32" ? "I" : slot.dtype === "float64" ? "vec2f" : "E");
 /** c is not 0: by its bits, since NaN is not 0 either. */
 const choice = (slot: Slot): string =>
-  slot.dtype === "int32" ? "c != I(0)" : "(bitcast<U>(c) & U(0x7fffffffu)) != U(0u)";
+  slot.dtype === "int32"
+    ? "c != I(0)"
+    : slot.dtype === "float64"
+      ? "(bitcast<u32>(c.x) & 0x7fffffffu) != 0u"
+      : "(bitcast<U>(c) & U(0x7fffffffu)) != U(0u)";
 
 /** Throws UnsupportedKernel unless all slots are of one of these types. */
 export function only(kernel: string, types: readonly string[], ...slots: (Slot | null)[]): void {
@@ -169,6 +197,7 @@ export const elementwise: Elementwise = {
   },
 
   unary(op, x, y) {
+    if (x.dtype === "float64") return unaryOfPairs(op, x, y);
     only("unary", ["float32", "int32"], x, y);
     const VALUE = (x.dtype === "int32" ? integerUnaries : unaries)[op];
     if (!VALUE) throw new UnsupportedKernel(`${op} on webgpu takes float32`);
@@ -177,34 +206,56 @@ export const elementwise: Elementwise = {
   },
 
   binary(op, a, b, y, plan) {
-    only("binary", ["float32", "int32"], a, b, y);
-    const pattern = a.dtype === "int32" ? integerBinaries[op] : binaries[op];
+    if (!(["float32", "int32", "float64"].includes(a.dtype) && a.dtype === b.dtype && a.dtype === y.dtype)) {
+      throw new UnsupportedKernel(`binary on webgpu takes one type, not ${a.dtype}, ${b.dtype} and ${y.dtype}`);
+    }
+    const pairs = a.dtype === "float64";
+    const pattern = (pairs ? pairBinaries : a.dtype === "int32" ? integerBinaries : binaries)[op];
     if (!pattern) throw new UnsupportedKernel(`${op} on webgpu takes float32`);
     const T = numberType(y);
     const VALUE = pattern.replace(/\$IF\((.*)\)/, `select(${T}(0), ${T}(1), $1)`);
     const { READ, wide } = reading(plan);
-    const parameters: Record<string, number> = { size: y.length };
+    const parameters: Record<string, number> = { size: y.length, ...(pairs ? { zero: 0 } : {}) };
     for (const k of axes) {
       parameters[`shape${k}`] = plan.shape[k] ?? 1;
       parameters[`a${k}`] = plan.aStrides[k] ?? 0;
       parameters[`b${k}`] = plan.bStrides[k] ?? 0;
     }
     const constants = { T, READ, VALUE };
-    run(binary, { operands: { a, b, y }, parameters, groups: groupsFor(y.length), constants, wide });
+    run(pairs ? pairBinary : binary, {
+      operands: { a, b, y },
+      parameters,
+      groups: groupsFor(y.length),
+      constants,
+      wide,
+    });
   },
 
   where(condition, a, b, y) {
-    only("where", ["float32", "int32"], condition, a, b, y);
     const constants = { T: numberType(y), CHOICE: choice(condition) };
     const operands = { condition, a, b, y };
     run(where, { operands, parameters: { size: y.length }, groups: groupsFor(y.length), constants });
   },
 
   addScaled(x, y, scale) {
+    if (x.dtype === "float64" && y.dtype === "float64") return addPairs(x, y, scale);
     only("addScaled", ["float32"], x, y);
     run(addScaled, { operands: { x, y }, parameters: { size: y.length, scale }, groups: groupsFor(y.length) });
   },
 };
+
+function unaryOfPairs(op: UnaryOp, x: Slot, y: Slot): void {
+  const VALUE = pairUnaries[op];
+  if (!VALUE) throw new UnsupportedKernel(`unary on webgpu takes float32 for ${op}, not float64`);
+  const parameters = { size: y.length, zero: 0 };
+  run(pairUnary, { operands: { x, y }, parameters, groups: groupsFor(y.length), constants: { VALUE } });
+}
+
+function addPairs(x: Slot, y: Slot, factor: number): void {
+  const scale = Math.fround(factor);
+  const parameters = { size: y.length, zero: 0, scale, rest: Number.isFinite(scale) ? factor - scale : 0 };
+  run(pairAddScaled, { operands: { x, y }, parameters, groups: groupsFor(y.length) });
+}
 
 function reading({ shape, aStrides, bStrides }: BroadcastPlan): { READ: string; wide: boolean } {
   if (shape.length > MAX_RANK) {

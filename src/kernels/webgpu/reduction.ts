@@ -5,6 +5,7 @@ import { Storage } from "../../memory/storage.js";
 import type { KernelSet, ReduceOp, ReduceView } from "../kernel_set.js";
 import { run } from "./device.js";
 import { elementwise, only } from "./elementwise.js";
+import { PAIR_SUM } from "./pairs.js";
 import type { Program } from "./program.js";
 import { joinText } from "./wgsl_reduce.js";
 
@@ -65,23 +66,8 @@ function carrierOf(op: ReduceOp, dtype: DType): Carrier {
   return { one: "vec3f", any: "vec3f", wide: false, ...names };
 }
 
-/**
- * Pairs, whose sum is the number, and factors: a pair in [1/2, 1) and a power of two, since a product rounds in every step and
- * may leave float32 on its way. What is `kept` a compiler cannot see through, so that it cannot take (a + b) - a for b.
- */
-const EXACT = `
-fn kept(v: f32) -> f32 { return bitcast<f32>(bitcast<u32>(v) ^ P.zero); }
-fn is_finite(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) < 0x7f800000u; }
-fn pair_sum(a: vec2f, b: vec2f) -> vec2f {
-  let s = kept(a.x + b.x);
-  if (!is_finite(s)) { return vec2f(s, 0.0); }
-  let t = kept(s - a.x);
-  let rest = (kept(a.x - kept(s - t)) + kept(b.x - t)) + (a.y + b.y);
-  let high = kept(s + rest);
-  return vec2f(high, rest - kept(high - s));
-}
-
-fn upper(v: f32) -> f32 { return bitcast<f32>(bitcast<u32>(v) & 0xfffff000u); }
+/** Factors: a pair in [1/2, 1) and a power of two, since a product rounds in every step and may leave float32 on its way. */
+const EXACT = `${PAIR_SUM}
 fn factor(v: f32) -> vec3f {
   let bits = bitcast<u32>(v);
   let exponent = (bits >> 23u) & 255u;
@@ -91,11 +77,7 @@ fn factor(v: f32) -> vec3f {
 fn factor_product(a: vec3f, b: vec3f) -> vec3f {
   let p = kept(a.x * b.x);
   if (p == 0.0 || !is_finite(p)) { return vec3f(p, 0.0, 0.0); }
-  // Halves of 12 bits, whose products are exact.
-  let c = vec2f(upper(a.x), a.x - upper(a.x));
-  let d = vec2f(upper(b.x), b.x - upper(b.x));
-  let lost = kept(c.x * d.x - p) + kept(c.x * d.y + c.y * d.x) + c.y * d.y;
-  let rest = lost + (a.x * b.y + a.y * b.x);
+  let rest = lost_of(p, a.x, b.x) + (a.x * b.y + a.y * b.x);
   let high = kept(p + rest);
   let scale = select(1.0, 2.0, abs(high) < 0.5);
   return vec3f(high, rest - kept(high - p), 0.0) * scale + vec3f(0.0, 0.0, a.z + b.z + 1.0 - scale);
