@@ -159,7 +159,7 @@ describe("errors", () => {
     expect(() => layer.initialiseLayer({ inputShape: [] })).toThrow(ShapeError);
     expect(() => layer.initialiseLayer({} as never)).toThrow(ShapeError);
     expect(() => layer.initialiseLayer({ inputShape: [3], dtype: "int32" })).toThrow(DTypeError);
-    expect(() => layer.initialiseLayer({ inputShape: [3], device: "webgpu" as never })).toThrow(DeviceError);
+    expect(() => layer.initialiseLayer({ inputShape: [3], device: "gpu" as never })).toThrow(DeviceError);
     expect(() => layer.initialiseLayer({ inputShape: [3, -1] })).toThrow(OptionError);
   });
 

@@ -52,7 +52,7 @@ abstract class ConvNd extends Module {
       ...{ stride: 1 as PerAxis, padding: 0 as PerAxis | "same" | "valid", dilation: 1 as PerAxis, groups: 1 },
       ...{ bias: true, ...placementDefaults },
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     checkGroups(owner, inChannels, outChannels, o.groups);
     checkBoolean(`${owner} bias`, o.bias);
     this.kernelSize = perAxis(`${owner} kernelSize`, kernelSize, axes, 1);
@@ -70,8 +70,8 @@ abstract class ConvNd extends Module {
       });
     }
     this.groups = o.groups;
-    this.weight = new Parameter(zeros([outChannels, inChannels / o.groups, ...this.kernelSize], { dtype }));
-    this.bias = o.bias ? new Parameter(zeros([outChannels], { dtype })) : null;
+    this.weight = new Parameter(zeros([outChannels, inChannels / o.groups, ...this.kernelSize], placed));
+    this.bias = o.bias ? new Parameter(zeros([outChannels], placed)) : null;
     this.resetParameters();
   }
 

@@ -40,7 +40,7 @@ abstract class ConvTransposeNd extends Module {
       ...{ stride: 1 as PerAxis, padding: 0 as PerAxis, outputPadding: 0 as PerAxis, groups: 1 },
       ...{ bias: true, dilation: 1 as PerAxis, ...placementDefaults },
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     checkGroups(owner, inChannels, outChannels, o.groups);
     checkBoolean(`${owner} bias`, o.bias);
     this.kernelSize = perAxis(`${owner} kernelSize`, kernelSize, axes, 1);
@@ -49,8 +49,8 @@ abstract class ConvTransposeNd extends Module {
     this.outputPadding = perAxis(`${owner} outputPadding`, o.outputPadding, axes, 0);
     this.dilation = perAxis(`${owner} dilation`, o.dilation, axes, 1);
     this.groups = o.groups;
-    this.weight = new Parameter(zeros([inChannels, outChannels / o.groups, ...this.kernelSize], { dtype }));
-    this.bias = o.bias ? new Parameter(zeros([outChannels], { dtype })) : null;
+    this.weight = new Parameter(zeros([inChannels, outChannels / o.groups, ...this.kernelSize], placed));
+    this.bias = o.bias ? new Parameter(zeros([outChannels], placed)) : null;
     this.resetParameters();
   }
 

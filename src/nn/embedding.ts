@@ -2,6 +2,7 @@ import { type Tensor, zeros } from "../autograd/index.js";
 import { embedding } from "../autograd/ops/embedding.js";
 import { checkPositiveInteger, readOptions } from "../base/options.js";
 import { normalizeAxis } from "../base/shape.js";
+import { scope } from "../memory/scope.js";
 import { normal_ } from "./init.js";
 import { Module, Parameter } from "./module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "./placement.js";
@@ -25,18 +26,23 @@ export class Embedding extends Module {
     checkPositiveInteger("Embedding numEmbeddings", numEmbeddings);
     checkPositiveInteger("Embedding embeddingDim", embeddingDim);
     const o = readOptions("Embedding", options, { paddingIdx: null as number | null, ...placementDefaults });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.paddingIdx = o.paddingIdx === null ? null : normalizeAxis(o.paddingIdx, numEmbeddings, "Embedding paddingIdx");
-    this.weight = new Parameter(zeros([numEmbeddings, embeddingDim], { dtype }));
+    this.weight = new Parameter(zeros([numEmbeddings, embeddingDim], placed));
     this.resetParameters();
   }
 
   /** Normal with mean 0 and standard deviation 1; zeros for paddingIdx. */
   resetParameters(): void {
-    normal_(this.weight);
-    if (this.paddingIdx === null) return;
-    const from = this.paddingIdx * this.embeddingDim;
-    this.weight.storage.view.fill(0, from, from + this.embeddingDim);
+    const { weight, paddingIdx, embeddingDim } = this;
+    scope(() => {
+      const drawn = normal_(zeros(weight.shape, { dtype: weight.dtype, device: "cpu" }));
+      if (paddingIdx !== null) {
+        const from = paddingIdx * embeddingDim;
+        drawn.storage.view.fill(0, from, from + embeddingDim);
+      }
+      weight.assign(drawn);
+    });
   }
 
   override forward(x: Tensor): Tensor {

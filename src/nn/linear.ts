@@ -52,10 +52,10 @@ export class Linear extends Module {
     checkPositiveInteger("Linear inFeatures", inFeatures);
     checkPositiveInteger("Linear outFeatures", outFeatures);
     const o = readOptions("Linear", options, { bias: true, ...placementDefaults });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     checkBoolean("Linear bias", o.bias);
-    this.weight = new Parameter(zeros([outFeatures, inFeatures], { dtype }));
-    this.bias = o.bias ? new Parameter(zeros([outFeatures], { dtype })) : null;
+    this.weight = new Parameter(zeros([outFeatures, inFeatures], placed));
+    this.bias = o.bias ? new Parameter(zeros([outFeatures], placed)) : null;
     this.resetParameters();
   }
 

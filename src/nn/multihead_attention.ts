@@ -70,7 +70,7 @@ export class MultiheadAttention extends Module {
       ...{ dropout: 0, bias: true, batchFirst: false, ...placementDefaults },
       ...{ kdim: null as number | null, vdim: null as number | null },
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     checkPositiveInteger("MultiheadAttention embedDim", embedDim);
     checkPositiveInteger("MultiheadAttention numHeads", numHeads);
     if (embedDim % numHeads !== 0) {
@@ -84,15 +84,15 @@ export class MultiheadAttention extends Module {
     this.kdim = checkPositiveInteger("MultiheadAttention kdim", o.kdim ?? embedDim);
     this.vdim = checkPositiveInteger("MultiheadAttention vdim", o.vdim ?? embedDim);
     const joint = this.kdim === embedDim && this.vdim === embedDim;
-    const weight = (rows: number, columns: number) => new Parameter(zeros([rows, columns], { dtype }));
+    const weight = (rows: number, columns: number) => new Parameter(zeros([rows, columns], placed));
     this.inProjWeight = joint ? weight(3 * embedDim, embedDim) : null;
     this.qProjWeight = joint ? null : weight(embedDim, embedDim);
     this.kProjWeight = joint ? null : weight(embedDim, this.kdim);
     this.vProjWeight = joint ? null : weight(embedDim, this.vdim);
     this.inProjBias = checkBoolean("MultiheadAttention bias", o.bias)
-      ? new Parameter(zeros([3 * embedDim], { dtype }))
+      ? new Parameter(zeros([3 * embedDim], placed))
       : null;
-    this.outProj = new Linear(embedDim, embedDim, { bias: o.bias, dtype });
+    this.outProj = new Linear(embedDim, embedDim, { bias: o.bias, ...placed });
     this.resetParameters();
   }
 

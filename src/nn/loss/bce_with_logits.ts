@@ -1,7 +1,7 @@
 import type { Tensor } from "../../autograd/index.js";
 import { readOptions } from "../../base/options.js";
 import { Module } from "../module.js";
-import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { asPlaced, type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { checkPair, checkReduction, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
 
 export interface BCEWithLogitsOptions extends ReductionOptions {
@@ -39,10 +39,10 @@ export class BCEWithLogitsLoss extends Module {
   constructor(options?: BCEWithLogitsOptions & PlacementOptions) {
     super();
     const o = readOptions("BCEWithLogitsLoss", options, { ...defaults, ...placementDefaults });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.reduction = checkReduction("BCEWithLogitsLoss", o.reduction);
-    this.registerBuffer("weight", o.weight?.cast(dtype).detach() ?? null);
-    this.registerBuffer("posWeight", o.posWeight?.cast(dtype).detach() ?? null);
+    this.registerBuffer("weight", asPlaced(o.weight, placed));
+    this.registerBuffer("posWeight", asPlaced(o.posWeight, placed));
   }
 
   override forward(input: Tensor, target: Tensor): Tensor {

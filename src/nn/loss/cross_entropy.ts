@@ -7,7 +7,7 @@ import { checkProbability, readOptions } from "../../base/options.js";
 import { formatShape, sameShape } from "../../base/shape.js";
 import { heap } from "../../memory/heap.js";
 import { Module } from "../module.js";
-import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
+import { asPlaced, type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { checkReduction, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
 
 export interface CrossEntropyOptions extends ReductionOptions {
@@ -110,11 +110,11 @@ export class CrossEntropyLoss extends Module {
   constructor(options?: CrossEntropyOptions & PlacementOptions) {
     super();
     const o = readOptions("CrossEntropyLoss", options, { ...defaults, ...placementDefaults });
-    readPlacement(o);
+    const placed = readPlacement(o);
     this.ignoreIndex = o.ignoreIndex;
     this.reduction = checkReduction("CrossEntropyLoss", o.reduction);
     this.labelSmoothing = checkProbability("CrossEntropyLoss labelSmoothing", o.labelSmoothing);
-    this.registerBuffer("weight", o.weight?.cast(o.dtype).detach() ?? null);
+    this.registerBuffer("weight", asPlaced(o.weight, placed));
   }
 
   override forward(logits: Tensor, target: Tensor): Tensor {

@@ -50,14 +50,14 @@ export class ActNorm extends Module {
       axis: 1,
       ...placementDefaults,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     checkPositiveInteger("ActNorm: numFeatures", numFeatures);
     this.scale = checkChoice("ActNorm: scale", o.scale, ["exp", "linear"]);
     this.eps = checkNonNegative("ActNorm: eps", o.eps);
     this.axis = checkAxis("ActNorm", o.axis);
     const identity = this.scale === "exp" ? zeros : ones;
-    this.weight = affineParameter(identity([numFeatures], { dtype }));
-    this.bias = affineParameter(zeros([numFeatures], { dtype }));
+    this.weight = affineParameter(identity([numFeatures], placed));
+    this.bias = affineParameter(zeros([numFeatures], placed));
     this.registerBuffer("initialized", tensor(0, { dtype: "int32" }), { least: 0 });
   }
 

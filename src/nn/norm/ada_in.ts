@@ -62,12 +62,12 @@ export class AdaIN extends Module {
   ) {
     super();
     const o = readOptions("AdaIN", options, { eps: family.AdaIN.eps as number, axis: 1, ...placementDefaults });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     checkPositiveInteger("AdaIN: numFeatures", numFeatures);
     checkPositiveInteger("AdaIN: conditionSize", conditionSize);
     this.eps = checkNonNegative("AdaIN: eps", o.eps);
     this.axis = checkAxis("AdaIN", o.axis);
-    this.fc = new Linear(conditionSize, 2 * numFeatures, { dtype });
+    this.fc = new Linear(conditionSize, 2 * numFeatures, placed);
   }
 
   override forward(x: Tensor, condition: Tensor): Tensor {

@@ -37,10 +37,10 @@ abstract class AdaptiveLayerNorm extends Module {
     this.normalizedShape = checkNormalizedShape(layer, normalizedShape);
     checkPositiveInteger(`${layer}: conditionSize`, conditionSize);
     const o = readOptions(layer, options, { eps: family[layer].eps as number, silu: true, ...placementDefaults });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.eps = checkNonNegative(`${layer}: eps`, o.eps);
     this.silu = checkBoolean(`${layer}: silu`, o.silu);
-    this.linear = new Linear(conditionSize, parts * numberOfElements(this.normalizedShape), { dtype });
+    this.linear = new Linear(conditionSize, parts * numberOfElements(this.normalizedShape), placed);
   }
 
   /** y = LN(x) (1 + scale) + shift, and whatever other parts the linear map gives; each broadcasts against x. */

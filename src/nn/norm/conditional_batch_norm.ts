@@ -55,27 +55,25 @@ export class ConditionalBatchNorm extends Module {
       runningVariance: conventionDefaults.runningVariance,
       ...placementDefaults,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     checkPositiveInteger("ConditionalBatchNorm: numFeatures", numFeatures);
     this.condition = checkChoice("ConditionalBatchNorm: condition", condition, ["class", "vector"]);
     const ofClass = this.condition === "class";
     checkPositiveInteger(`ConditionalBatchNorm: ${ofClass ? "numClasses" : "conditionSize"}`, conditionSize);
     this.bn = new BatchNorm(numFeatures, { ...o, affine: false });
     this.axis = this.bn.axis;
-    this.embed = ofClass ? new Embedding(conditionSize, 2 * numFeatures, { dtype }) : null;
+    this.embed = ofClass ? new Embedding(conditionSize, 2 * numFeatures, placed) : null;
     // A table of gammas and betas, not the weight of a map.
     if (this.embed) this.embed.weight.noWeightDecay = true;
-    this.fc = ofClass ? null : new Linear(conditionSize, 2 * numFeatures, { dtype });
+    this.fc = ofClass ? null : new Linear(conditionSize, 2 * numFeatures, placed);
     this.resetParameters();
   }
 
   /** Classes begin as plain batch normalization: gamma 1, beta 0. The linear map begins as Linear does. */
   resetParameters(): void {
     this.fc?.resetParameters();
-    const width = 2 * this.numFeatures;
-    this.embed?.weight.storage.view.forEach((_, i, view) => {
-      view[i] = i % width < this.numFeatures ? 1 : 0;
-    });
+    const [width, weight] = [2 * this.numFeatures, this.embed?.weight];
+    weight?.assign(Float64Array.from({ length: weight.size }, (_, i) => (i % width < this.numFeatures ? 1 : 0)));
   }
 
   override forward(x: Tensor, condition: Tensor): Tensor {

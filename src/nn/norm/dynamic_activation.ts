@@ -27,13 +27,13 @@ abstract class DynamicActivation extends Module {
   constructor(layer: "DyT" | "Derf", normalizedShape: number | Shape, o: typeof defaults) {
     super();
     this.normalizedShape = checkNormalizedShape(layer, normalizedShape);
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     const affine = checkBoolean(`${layer}: affine`, o.affine);
     const alpha = checkNumber(`${layer}: alphaInit`, o.alphaInit, "a finite number", Number.isFinite);
     const shape = this.normalizedShape;
-    this.alpha = affineParameter(full([1], alpha, { dtype }));
-    this.weight = affine ? affineParameter(ones(shape, { dtype })) : null;
-    this.bias = affine ? affineParameter(zeros(shape, { dtype })) : null;
+    this.alpha = affineParameter(full([1], alpha, placed));
+    this.weight = affine ? affineParameter(ones(shape, placed)) : null;
+    this.bias = affine ? affineParameter(zeros(shape, placed)) : null;
   }
 }
 
@@ -64,7 +64,7 @@ export class Derf extends DynamicActivation {
     const { shiftInit, ...o } = readOptions("Derf", options, { ...defaults, shiftInit: 0 });
     super("Derf", normalizedShape, o);
     checkNumber("Derf: shiftInit", shiftInit, "a finite number", Number.isFinite);
-    this.shift = affineParameter(full([1], shiftInit, { dtype: this.alpha.dtype }));
+    this.shift = affineParameter(full([1], shiftInit, readPlacement(o)));
   }
 
   override forward(x: Tensor): Tensor {

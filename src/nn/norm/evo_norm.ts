@@ -46,12 +46,12 @@ abstract class EvoNorm extends Module {
   ) {
     super();
     checkPositiveInteger(`${layer}: numFeatures`, numFeatures);
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.eps = checkNonNegative(`${layer}: eps`, o.eps);
     this.axis = checkAxis(layer, o.axis);
-    this.weight = affineParameter(ones([numFeatures], { dtype }));
-    this.bias = affineParameter(zeros([numFeatures], { dtype }));
-    this.v = checkBoolean(`${layer}: nonlinear`, o.nonlinear) ? affineParameter(ones([numFeatures], { dtype })) : null;
+    this.weight = affineParameter(ones([numFeatures], placed));
+    this.bias = affineParameter(zeros([numFeatures], placed));
+    this.v = checkBoolean(`${layer}: nonlinear`, o.nonlinear) ? affineParameter(ones([numFeatures], placed)) : null;
   }
 
   override forward(x: Tensor): Tensor {
@@ -105,7 +105,7 @@ export class EvoNormB0 extends EvoNorm {
     super("EvoNormB0", numFeatures, o);
     this.momentum = checkMomentum("EvoNormB0", momentum);
     this.runningStats = checkChoice("EvoNormB0: runningStats", runningStats, ["update", "guard"]);
-    this.registerBuffer("runningVar", this.v ? ones([numFeatures], { dtype: o.dtype }) : null, { least: 0 });
+    this.registerBuffer("runningVar", this.v ? ones([numFeatures], readPlacement(o)) : null, { least: 0 });
     this.registerBuffer("numBatchesTracked", this.v ? tensor(0, { dtype: "int32" }) : null, { least: 0 });
   }
 

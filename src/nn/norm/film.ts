@@ -37,11 +37,11 @@ export class FiLM extends Module {
   ) {
     super();
     const o = readOptions("FiLM", options, { axis: 1, ...placementDefaults });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     checkPositiveInteger("FiLM: numFeatures", numFeatures);
     checkPositiveInteger("FiLM: conditionSize", conditionSize);
     this.axis = checkAxis("FiLM", o.axis);
-    this.fc = new Linear(conditionSize, 2 * numFeatures, { dtype });
+    this.fc = new Linear(conditionSize, 2 * numFeatures, placed);
   }
 
   override forward(x: Tensor, condition: Tensor): Tensor {

@@ -36,13 +36,13 @@ export class FilterResponseNorm extends Module {
       axis: 1,
       ...placementDefaults,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.axis = checkAxis("FilterResponseNorm", o.axis);
     const eps = checkNonNegative("FilterResponseNorm: eps", o.eps);
     const learnable = checkBoolean("FilterResponseNorm: learnableEps", o.learnableEps);
-    this.weight = affineParameter(ones([numFeatures], { dtype }));
-    this.bias = affineParameter(zeros([numFeatures], { dtype }));
-    this.eps = learnable ? affineParameter(full([1], eps, { dtype })) : eps;
+    this.weight = affineParameter(ones([numFeatures], placed));
+    this.bias = affineParameter(zeros([numFeatures], placed));
+    this.eps = learnable ? affineParameter(full([1], eps, placed)) : eps;
   }
 
   override forward(x: Tensor): Tensor {
@@ -69,9 +69,9 @@ export class TLU extends Module {
     super();
     checkPositiveInteger("TLU: numFeatures", numFeatures);
     const o = readOptions("TLU", options, { axis: 1, ...placementDefaults });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.axis = checkAxis("TLU", o.axis);
-    this.tau = affineParameter(zeros([numFeatures], { dtype }));
+    this.tau = affineParameter(zeros([numFeatures], placed));
   }
 
   override forward(x: Tensor): Tensor {

@@ -39,13 +39,13 @@ export class FrozenBatchNorm extends Module {
       axis: 1,
       ...placementDefaults,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.eps = checkNonNegative("FrozenBatchNorm: eps", o.eps);
     this.axis = checkAxis("FrozenBatchNorm", o.axis);
-    this.registerBuffer("weight", ones(this.featureShape, { dtype }));
-    this.registerBuffer("bias", zeros(this.featureShape, { dtype }));
-    this.registerBuffer("runningMean", zeros(this.featureShape, { dtype }));
-    this.registerBuffer("runningVar", ones(this.featureShape, { dtype }), { least: 0 });
+    this.registerBuffer("weight", ones(this.featureShape, placed));
+    this.registerBuffer("bias", zeros(this.featureShape, placed));
+    this.registerBuffer("runningMean", zeros(this.featureShape, placed));
+    this.registerBuffer("runningVar", ones(this.featureShape, placed), { least: 0 });
   }
 
   /** A frozen copy of a batch normalization as it evaluates now. Throws StateError if that has no running statistics. */
@@ -58,7 +58,7 @@ export class FrozenBatchNorm extends Module {
       });
     }
     const shape = bn.perFeature ? featureShape : featureShape[0]!;
-    const frozen = new FrozenBatchNorm(shape, { eps, axis, dtype: runningMean.dtype });
+    const frozen = new FrozenBatchNorm(shape, { eps, axis, dtype: runningMean.dtype, device: runningMean.device });
     // Features may share an affine.
     if (weight) frozen.weight.assign(weight.detach().expand(featureShape));
     if (bias) frozen.bias.assign(bias.detach().expand(featureShape));

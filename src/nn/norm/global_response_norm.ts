@@ -31,11 +31,11 @@ export class GRN extends Module {
     super();
     checkPositiveInteger("GRN: numChannels", numChannels);
     const o = readOptions("GRN", options, { eps: family.GRN.eps as number, axis: 1, ...placementDefaults });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.eps = checkNonNegative("GRN: eps", o.eps);
     this.axis = checkAxis("GRN", o.axis);
-    this.gamma = affineParameter(zeros([numChannels], { dtype }));
-    this.beta = affineParameter(zeros([numChannels], { dtype }));
+    this.gamma = affineParameter(zeros([numChannels], placed));
+    this.beta = affineParameter(zeros([numChannels], placed));
   }
 
   override forward(x: Tensor): Tensor {

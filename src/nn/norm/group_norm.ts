@@ -60,7 +60,7 @@ export class GroupNorm extends Module {
       ...activationDefault,
       ...placementDefaults,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.eps = checkNonNegative("GroupNorm: eps", o.eps);
     this.activation = readActivation("GroupNorm", o.activation);
     this.axis = checkAxis("GroupNorm", o.axis);
@@ -74,8 +74,8 @@ export class GroupNorm extends Module {
       });
     }
     const affine = checkBoolean("GroupNorm: affine", o.affine);
-    this.weight = affine ? affineParameter(ones(this.featureShape, { dtype })) : null;
-    this.bias = affine ? affineParameter(zeros(this.featureShape, { dtype })) : null;
+    this.weight = affine ? affineParameter(ones(this.featureShape, placed)) : null;
+    this.bias = affine ? affineParameter(zeros(this.featureShape, placed)) : null;
   }
 
   /** Whether weight and bias are those of features rather than of channels. */

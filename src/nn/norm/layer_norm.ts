@@ -40,12 +40,12 @@ export abstract class LayerNormBase extends Module {
       ...placementDefaults,
       ...own,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.eps = checkNonNegative(`${layer}: eps`, o.eps);
     const affine = checkBoolean(`${layer}: elementwiseAffine`, o.elementwiseAffine);
     const withBias = checkBoolean(`${layer}: bias`, o.bias);
-    this.weight = affine ? affineParameter(ones(this.normalizedShape, { dtype })) : null;
-    this.bias = affine && withBias ? affineParameter(zeros(this.normalizedShape, { dtype })) : null;
+    this.weight = affine ? affineParameter(ones(this.normalizedShape, placed)) : null;
+    this.bias = affine && withBias ? affineParameter(zeros(this.normalizedShape, placed)) : null;
   }
 }
 

@@ -32,12 +32,12 @@ export class LayerNorm2d extends Module {
       bias: true,
       ...placementDefaults,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.eps = checkNonNegative("LayerNorm2d: eps", o.eps);
     const affine = checkBoolean("LayerNorm2d: elementwiseAffine", o.elementwiseAffine);
     const withBias = checkBoolean("LayerNorm2d: bias", o.bias);
-    this.weight = affine ? affineParameter(ones([numChannels], { dtype })) : null;
-    this.bias = affine && withBias ? affineParameter(zeros([numChannels], { dtype })) : null;
+    this.weight = affine ? affineParameter(ones([numChannels], placed)) : null;
+    this.bias = affine && withBias ? affineParameter(zeros([numChannels], placed)) : null;
   }
 
   override forward(x: Tensor): Tensor {

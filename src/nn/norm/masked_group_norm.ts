@@ -45,13 +45,13 @@ abstract class MaskedGroupBase extends Module {
       padded: "zero" as Padded,
       ...placementDefaults,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.eps = checkNonNegative(`${layer}: eps`, o.eps);
     this.axis = checkAxis(layer, o.axis);
     this.padded = checkChoice(`${layer}: padded`, o.padded, paddedChoices);
     const affine = checkBoolean(`${layer}: affine`, o.affine);
-    this.weight = affine ? affineParameter(ones([channels], { dtype })) : null;
-    this.bias = affine ? affineParameter(zeros([channels], { dtype })) : null;
+    this.weight = affine ? affineParameter(ones([channels], placed)) : null;
+    this.bias = affine ? affineParameter(zeros([channels], placed)) : null;
   }
 
   /**

@@ -81,7 +81,7 @@ export class PowerNorm extends Module {
       runningStats: "update" as "update" | "guard",
       ...placementDefaults,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     checkPositiveInteger("PowerNorm: numFeatures", numFeatures);
     this.eps = checkNonNegative("PowerNorm: eps", o.eps);
     this.alphaFwd = checkProbability("PowerNorm: alphaFwd", o.alphaFwd);
@@ -97,10 +97,10 @@ export class PowerNorm extends Module {
     this.axis = checkAxis("PowerNorm", o.axis);
     this.runningStats = checkChoice("PowerNorm: runningStats", o.runningStats, ["update", "guard"]);
     const withAffine = checkBoolean("PowerNorm: affine", o.affine);
-    this.weight = withAffine ? affineParameter(ones([numFeatures], { dtype })) : null;
-    this.bias = withAffine ? affineParameter(zeros([numFeatures], { dtype })) : null;
-    this.registerBuffer("runningPhi", ones([numFeatures], { dtype }), { least: 0 });
-    this.registerBuffer("emaGz", zeros([numFeatures], { dtype }));
+    this.weight = withAffine ? affineParameter(ones([numFeatures], placed)) : null;
+    this.bias = withAffine ? affineParameter(zeros([numFeatures], placed)) : null;
+    this.registerBuffer("runningPhi", ones([numFeatures], placed), { least: 0 });
+    this.registerBuffer("emaGz", zeros([numFeatures], placed));
     this.registerBuffer("iters", tensor(0, { dtype: "int32" }), { least: 0 });
   }
 

@@ -44,11 +44,11 @@ export abstract class RMSNormBase extends Module {
       ...placementDefaults,
       ...own,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.eps = o.eps === null ? null : checkNonNegative(`${layer}: eps`, o.eps);
     this.weightOffset = checkNumber(`${layer}: weightOffset`, o.weightOffset, "a finite number", Number.isFinite);
     const affine = checkBoolean(`${layer}: elementwiseAffine`, o.elementwiseAffine);
-    this.weight = affine ? affineParameter(full(this.normalizedShape, 1 - this.weightOffset, { dtype })) : null;
+    this.weight = affine ? affineParameter(full(this.normalizedShape, 1 - this.weightOffset, placed)) : null;
   }
 }
 

@@ -81,7 +81,7 @@ export abstract class RunningNorm extends Module {
       ...placementDefaults,
       ...own,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.eps = checkNonNegative(`${layer}: eps`, o.eps);
     this.momentum = checkMomentum(layer, o.momentum);
     this.axis = checkAxis(layer, o.axis);
@@ -89,11 +89,11 @@ export abstract class RunningNorm extends Module {
     this.conventions = checkConventions(layer, o);
     const affine = checkBoolean(`${layer}: affine`, o.affine);
     const shape = checkAffineShape(layer, o.affineShape, this.featureShape);
-    this.weight = affine ? affineParameter(ones(shape, { dtype })) : null;
-    this.bias = affine ? affineParameter(zeros(shape, { dtype })) : null;
+    this.weight = affine ? affineParameter(ones(shape, placed)) : null;
+    this.bias = affine ? affineParameter(zeros(shape, placed)) : null;
     const tracks = checkBoolean(`${layer}: trackRunningStats`, o.trackRunningStats);
-    this.registerBuffer("runningMean", tracks ? zeros(this.featureShape, { dtype }) : null);
-    this.registerBuffer("runningVar", tracks ? ones(this.featureShape, { dtype }) : null, { least: 0 });
+    this.registerBuffer("runningMean", tracks ? zeros(this.featureShape, placed) : null);
+    this.registerBuffer("runningVar", tracks ? ones(this.featureShape, placed) : null, { least: 0 });
     this.registerBuffer("numBatchesTracked", tracks ? tensor(0, { dtype: "int32" }) : null, { least: 0 });
   }
 

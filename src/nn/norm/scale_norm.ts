@@ -20,10 +20,10 @@ export class ScaleNorm extends Module {
   constructor(scale: number, options?: ScaleNormOptions) {
     super();
     const o = readOptions("ScaleNorm", options, { eps: family.ScaleNorm.eps as number, ...placementDefaults });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     checkNumber("ScaleNorm: scale", scale, "a finite number", Number.isFinite);
     this.eps = checkNonNegative("ScaleNorm: eps", o.eps);
-    this.scale = affineParameter(full([], scale, { dtype }));
+    this.scale = affineParameter(full([], scale, placed));
   }
 
   override forward(x: Tensor): Tensor {

@@ -1,7 +1,6 @@
 import type { Tensor } from "../../autograd/index.js";
 import { nearest } from "../../autograd/ops/nearest.js";
 import type { Communicator } from "../../base/communicator.js";
-import type { DType } from "../../base/dtype.js";
 import { OptionError, ShapeError } from "../../base/errors.js";
 import { checkChoice, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { formatShape } from "../../base/shape.js";
@@ -61,7 +60,7 @@ export class SPADE extends Module {
       momentum: family.SPADE.momentum as Momentum,
       ...placementDefaults,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     checkPositiveInteger("SPADE: numFeatures", numFeatures);
     checkPositiveInteger("SPADE: conditionChannels", conditionChannels);
     checkPositiveInteger("SPADE: hidden", o.hidden);
@@ -80,9 +79,9 @@ export class SPADE extends Module {
       });
     }
     const { eps, momentum, communicator } = o;
-    this.paramFreeNorm = baseOf(o.base, numFeatures, { eps, momentum, dtype, communicator });
+    this.paramFreeNorm = baseOf(o.base, numFeatures, { eps, momentum, communicator, ...placed });
     const conv = (from: number, to: number) =>
-      new Conv2d(from, to, o.kernelSize, { padding: (o.kernelSize - 1) / 2, dtype });
+      new Conv2d(from, to, o.kernelSize, { padding: (o.kernelSize - 1) / 2, ...placed });
     this.mlpShared = new Sequential(conv(conditionChannels, o.hidden), new ReLU());
     this.mlpGamma = conv(o.hidden, numFeatures);
     this.mlpBeta = conv(o.hidden, numFeatures);
@@ -109,10 +108,9 @@ export class SPADE extends Module {
   }
 }
 
-interface BaseOptions {
+interface BaseOptions extends PlacementOptions {
   readonly eps: number;
   readonly momentum: Momentum;
-  readonly dtype: DType;
   readonly communicator: Communicator | undefined;
 }
 

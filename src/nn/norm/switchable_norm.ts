@@ -7,7 +7,7 @@ import { scope } from "../../memory/scope.js";
 import { checkChannels } from "../../norm/checks.js";
 import { zeros_ } from "../init.js";
 import type { Parameter } from "../module.js";
-import { placementDefaults } from "../placement.js";
+import { placementDefaults, readPlacement } from "../placement.js";
 import { affineParameter } from "./affine_parameter.js";
 import { RunningNorm, type RunningNormOptions } from "./running_norm.js";
 
@@ -40,10 +40,11 @@ export class SwitchableNorm extends RunningNorm {
       checkBoolean(`SwitchableNorm: ${name}`, options?.[name] === undefined ? own[name] : options[name]);
     this.useBatchNorm = read("useBatchNorm");
     if (!read("useMovingAverage")) this.momentum = null;
-    const { dtype } = { ...placementDefaults, ...options };
+    const { dtype, device } = placementDefaults;
+    const placed = readPlacement({ dtype: options?.dtype ?? dtype, device: options?.device ?? device });
     const kinds = this.useBatchNorm ? 3 : 2;
-    this.meanWeight = affineParameter(ones([kinds], { dtype }));
-    this.varWeight = affineParameter(ones([kinds], { dtype }));
+    this.meanWeight = affineParameter(ones([kinds], placed));
+    this.varWeight = affineParameter(ones([kinds], placed));
     if (read("lastGamma") && this.weight) zeros_(this.weight);
   }
 

@@ -50,14 +50,14 @@ export class VirtualBatchNorm extends Module {
       axis: 1,
       ...placementDefaults,
     });
-    const { dtype } = readPlacement(o);
+    const placed = readPlacement(o);
     this.eps = checkNonNegative("VirtualBatchNorm: eps", o.eps);
     this.axis = checkAxis("VirtualBatchNorm", o.axis);
     const affine = checkBoolean("VirtualBatchNorm: affine", o.affine);
-    this.weight = affine ? affineParameter(ones([numFeatures], { dtype })) : null;
-    this.bias = affine ? affineParameter(zeros([numFeatures], { dtype })) : null;
-    this.registerBuffer("referenceMean", zeros([numFeatures], { dtype: "float64" }));
-    this.registerBuffer("referenceVar", ones([numFeatures], { dtype: "float64" }), { least: 0 });
+    this.weight = affine ? affineParameter(ones([numFeatures], placed)) : null;
+    this.bias = affine ? affineParameter(zeros([numFeatures], placed)) : null;
+    this.registerBuffer("referenceMean", zeros([numFeatures], { ...placed, dtype: "float64" }));
+    this.registerBuffer("referenceVar", ones([numFeatures], { ...placed, dtype: "float64" }), { least: 0 });
     this.registerBuffer("referenceCount", tensor(0, { dtype: "int32" }), { least: 0 });
   }
 

@@ -76,9 +76,9 @@ export function weightStandardization<M extends Module>(module: M, options?: Wei
     const parts = partsOf(module);
     const compute = (w: Tensor) => weightStandardized(w, { eps, dim, gain: parts[factor] ?? null });
     compute(weight).dispose();
-    const { dtype } = weight;
+    const { dtype, device } = weight;
     const channels = weight.shape[normalizeAxis(dim, weight.rank)]!;
-    const parameters = gain ? { [factor]: affineParameter(ones([channels], { dtype })) } : {};
+    const parameters = gain ? { [factor]: affineParameter(ones([channels], { dtype, device })) } : {};
     return { by: "weightStandardization", original: name, parameters, weight: () => compute(weight) };
   });
   return module;

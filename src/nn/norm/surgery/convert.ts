@@ -210,7 +210,7 @@ function become(old: Source, path: string, to: NormKind, options: object): Modul
   }
   const typed = [old.weight, old.bias, old.runningMean].find((t) => t instanceof Tensor);
   const by = target.make(perFeature ? old.featureShape : old.featureShape[0]!, old, {
-    ...(typed ? { dtype: typed.dtype } : {}),
+    ...(typed ? { dtype: typed.dtype, device: typed.device } : {}),
     ...options,
   });
   freezeAlike(old, by);
