@@ -1,4 +1,4 @@
-import { DTypeError, ShapeError, StateError } from "../base/errors.js";
+import { DTypeError, forPurpose, ShapeError, StateError } from "../base/errors.js";
 import { formatShape, sameShape } from "../base/shape.js";
 import { kernels } from "../kernels/dispatch.js";
 import { onDevice, setDevice } from "../memory/device.js";
@@ -220,6 +220,8 @@ function partsOf(
     if (spare) setSpare(dy);
     parts = node.backward(dy, needed);
     return parts;
+  } catch (error) {
+    throw forPurpose(error, `in the backward of ${node.name}`);
   } finally {
     setSpare(null);
     setRecording(before);

@@ -1,5 +1,5 @@
 import { isFloating } from "../base/dtype.js";
-import { DeviceError, DTypeError, describeValue } from "../base/errors.js";
+import { DeviceError, DTypeError, describeValue, forPurpose } from "../base/errors.js";
 import { currentDevice, type DeviceName, setDevice } from "../memory/device.js";
 import { closeScope, openScope } from "../memory/scope.js";
 import { Need, Node, type NodeRule, setRecording } from "./graph.js";
@@ -64,7 +64,7 @@ export function defineOp<
     } catch (error) {
       closeScope(outer, null);
       watching?.leave(0);
-      throw error;
+      throw forPurpose(error, `in ${definition.name}`);
     } finally {
       setRecording(taping);
       setDevice(elsewhere);

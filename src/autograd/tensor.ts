@@ -1,5 +1,5 @@
 import { type DType, isFloating, type NumberArray, numbersOf } from "../base/dtype.js";
-import { DTypeError, ShapeError, StateError } from "../base/errors.js";
+import { DTypeError, forPurpose, ShapeError, StateError } from "../base/errors.js";
 import { formatShape, numberOfElements, type Shape } from "../base/shape.js";
 import { currentTape } from "../kernels/tape.js";
 import { type DeviceName, type DevicePlace, memoryOf } from "../memory/device.js";
@@ -42,12 +42,12 @@ export class Tensor implements ScopeMember {
 
   /** A new tensor with undefined contents, on the device that is at work. */
   static empty(shape: Shape, dtype: DType = "float32"): Tensor {
-    return new Tensor(new Storage(numberOfElements(shape), dtype), shape);
+    return new Tensor(storageFor(shape, dtype), shape);
   }
 
   /** A new tensor of this one's shape, type and device, with undefined contents. */
   emptyLike(): Tensor {
-    return new Tensor(new Storage(this.size, this.dtype, this.device), this.shape);
+    return new Tensor(storageFor(this.shape, this.dtype, this.device), this.shape);
   }
 
   /** The place in memory. Throws StateError after dispose. */
@@ -211,19 +211,27 @@ export class Tensor implements ScopeMember {
     return heap.read(this.storage, 0);
   }
 
-  /** Overwrites the numbers in place. A graph that saved the old ones will refuse to go back. */
+  /**
+   * Overwrites the numbers in place. A graph that saved the old ones will refuse to go back.
+   * Throws DeviceError for a tensor on another device, bar one on the CPU, which is sent.
+   */
   assign(values: Tensor | ArrayLike<number>): this {
-    const from = values instanceof Tensor ? values.storage.view : values;
-    if (from.length !== this.size) {
+    const given = values instanceof Tensor ? values.size : values.length;
+    if (given !== this.size) {
       throw new ShapeError({
         rule: `assign needs ${this.size} numbers for shape ${formatShape(this.shape)}`,
-        got: String(from.length),
+        got: String(given),
       });
     }
     const { storage } = this;
     checkHostAccess();
-    if (storage.block) memoryOf(this.device).write(storage as DevicePlace, numbersOf(from, this.dtype));
-    else storage.view.set(from);
+    if (values instanceof Tensor && values.storage.block && sameKind(values, this)) {
+      memoryOf(this.device).copy(values.storage as DevicePlace, storage as DevicePlace);
+    } else {
+      const from = values instanceof Tensor ? values.storage.view : values;
+      if (storage.block) memoryOf(this.device).write(storage as DevicePlace, numbersOf(from, this.dtype));
+      else storage.view.set(from);
+    }
     storage.version++;
     return this;
   }
@@ -249,5 +257,16 @@ export class Tensor implements ScopeMember {
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     const values = this.disposed || this.device !== "cpu" || this.size > 64 ? "" : ` ${JSON.stringify(this.toArray())}`;
     return this.toString() + values;
+  }
+}
+
+const sameKind = (a: Tensor, b: Tensor): boolean => a.dtype === b.dtype && a.device === b.device;
+
+/** Memory for a shape; where there is none, the error names the shape. */
+export function storageFor(shape: Shape, dtype: DType, device?: DeviceName): Storage {
+  try {
+    return new Storage(numberOfElements(shape), dtype, device);
+  } catch (error) {
+    throw forPurpose(error, `for ${formatShape(shape)} ${dtype}`);
   }
 }

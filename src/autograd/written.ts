@@ -1,10 +1,9 @@
 import { type DType, type NumberArray, numbersOf } from "../base/dtype.js";
-import { numberOfElements, type Shape } from "../base/shape.js";
+import type { Shape } from "../base/shape.js";
 import { everyTime } from "../kernels/tape.js";
 import { currentDevice, type DeviceName } from "../memory/device.js";
 import { heap } from "../memory/heap.js";
-import { Storage } from "../memory/storage.js";
-import { Tensor } from "./tensor.js";
+import { storageFor, Tensor } from "./tensor.js";
 
 /** A tensor whose numbers JavaScript writes, anew each time where a captured step is repeated. */
 export function written(
@@ -13,7 +12,7 @@ export function written(
   write: (to: NumberArray) => void,
   device: DeviceName = currentDevice(),
 ): Tensor {
-  const storage = new Storage(numberOfElements(shape), dtype, device);
+  const storage = storageFor(shape, dtype, device);
   const t = new Tensor(storage, shape);
   if (storage.block) {
     const values = numbersOf(new Float64Array(t.size), dtype);

@@ -3,15 +3,31 @@ export interface Complaint {
   readonly rule: string;
   readonly got: string;
   readonly fix?: string;
+  /** Memory was asked for by someone who does not know what for; those further out add it with `forPurpose`. */
+  readonly request?: true;
 }
 
 /** Root of all errors that Evenkeel raises on purpose; anything else that escapes is a defect. */
 export class EvenkeelError extends Error {
   override readonly name: string = "EvenkeelError";
+  readonly #complaint: Complaint | null;
 
   constructor(complaint: Complaint | string, options?: { cause?: unknown }) {
     super(typeof complaint === "string" ? complaint : sentence(complaint), options);
+    this.#complaint = typeof complaint === "string" ? null : complaint;
   }
+
+  /** What the text was made of, where it was. */
+  get complaint(): Complaint | null {
+    return this.#complaint;
+  }
+}
+
+/** An error about memory that was asked for, saying also what for ("for [2, 3] float32", "in matmul"); any other as it is. */
+export function forPurpose(error: unknown, purpose: string): unknown {
+  if (!(error instanceof EvenkeelError) || !error.complaint?.request) return error;
+  const Kind = error.constructor as new (complaint: Complaint) => EvenkeelError;
+  return new Kind({ ...error.complaint, got: `${error.complaint.got} ${purpose}` });
 }
 
 function sentence({ rule, got, fix }: Complaint): string {

@@ -21,9 +21,14 @@ export interface DevicePlace {
 
 /** The memory of a device other than the CPU. float64 takes 8 bytes an element in whatever form the device computes with. */
 export interface DeviceMemory {
-  /** Throws OutOfMemoryError, or DeviceError where one block cannot be that large. */
+  /**
+   * Throws DeviceError where one block cannot be that large. That the device has no room it may only tell later: whatever
+   * meets the block then, and the next reading, throws OutOfMemoryError.
+   */
   allocate(bytes: number): DeviceBlock;
   write(to: DevicePlace, values: NumberArray): void;
+  /** Between places of the same length and type. */
+  copy(from: DevicePlace, to: DevicePlace): void;
   /** After all that was asked of the device before. */
   read(from: DevicePlace): Promise<NumberArray>;
 }

@@ -229,6 +229,7 @@ export class Heap {
       rule: `The heap holds at most ${mib(this.maximumPages * PAGE)} MiB`,
       got: `a request for ${mib(bytes)} MiB with ${this.describeLive()} alive`,
       fix: "Wrap each step in scope(() => ...), dispose what is no longer needed, or use a smaller batch",
+      request: true,
     });
   }
 }

@@ -1,6 +1,6 @@
 import type { NumberArray } from "../../base/dtype.js";
 import { bytesPerElement } from "../../base/dtype.js";
-import { DeviceError, OutOfMemoryError } from "../../base/errors.js";
+import { DeviceError, EvenkeelError, OutOfMemoryError } from "../../base/errors.js";
 import type { DeviceMemory, DevicePlace } from "../../memory/device.js";
 import type { Slot } from "../../memory/heap.js";
 import { type Buffer, BufferPool } from "./buffers.js";
@@ -49,12 +49,18 @@ export class Gpu implements DeviceMemory {
   private encoder: GPUCommandEncoder | null = null;
   private pass: GPUComputePassEncoder | null = null;
   private waiting = 0;
+  /** Whether what is in the encoder goes out once JavaScript has come to the end of what it does now. */
+  private scheduled = false;
   /** The first thing that went wrong on the device, which it tells later than it happens. */
   private failure: GPUError | null = null;
 
   constructor(readonly device: GPUDevice) {
     this.subgroups = device.features.has("subgroups");
-    this.buffers = new BufferPool(device, (buffer) => this.pipelines.forget(buffer));
+    this.buffers = new BufferPool(device, (buffer) => {
+      // A submit whose commands use a buffer that is destroyed by then is refused.
+      this.flush();
+      this.pipelines.forget(buffer);
+    });
     this.pipelines = new PipelineCache(device, this.subgroups, PARAMETER_BYTES);
     const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
     this.uniforms = device.createBuffer({ size: this.parameters.byteLength, usage });
@@ -70,28 +76,43 @@ export class Gpu implements DeviceMemory {
   }
 
   write({ block, start, dtype }: DevicePlace, values: NumberArray): void {
+    const { buffer } = block as Buffer;
     // Writes go before what waits in the encoder, which may still read the buffer.
     this.flush();
-    const data = encode(values, dtype);
-    this.device.queue.writeBuffer((block as Buffer).buffer, start * bytesPerElement[dtype], data);
+    this.device.queue.writeBuffer(buffer, start * bytesPerElement[dtype], encode(values, dtype));
   }
 
+  copy(from: DevicePlace, to: DevicePlace): void {
+    if (from.block === to.block) return;
+    const [at, bytes] = [
+      (p: DevicePlace) => p.start * bytesPerElement[p.dtype],
+      from.length * bytesPerElement[from.dtype],
+    ];
+    const [source, target] = [(from.block as Buffer).buffer, (to.block as Buffer).buffer];
+    this.openEncoder().copyBufferToBuffer(source, at(from), target, at(to), bytes);
+    this.schedule();
+  }
+
+  /** The numbers as they are after all that was asked before, whatever follows. Readings asked for together share a submit. */
   async read({ block, start, length, dtype }: DevicePlace): Promise<NumberArray> {
     this.counts.reads++;
     const bytes = length * bytesPerElement[dtype];
     if (bytes === 0) return decode(new ArrayBuffer(0), dtype);
+    const { buffer } = block as Buffer;
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
     const staging = this.device.createBuffer({ size: bytes, usage });
-    const encoder = this.openEncoder();
-    encoder.copyBufferToBuffer((block as Buffer).buffer, start * bytesPerElement[dtype], staging, 0, bytes);
-    this.flush();
+    this.openEncoder().copyBufferToBuffer(buffer, start * bytesPerElement[dtype], staging, 0, bytes);
+    this.schedule();
     try {
+      // A buffer that is about to be mapped may not be in a submit.
+      await Promise.resolve();
+      this.flush();
       await staging.mapAsync(GPUMapMode.READ);
+      await this.buffers.settled();
       this.checkFailure();
       return decode(staging.getMappedRange().slice(0), dtype);
     } catch (error) {
-      this.checkFailure();
-      throw error;
+      throw await this.explain(error);
     } finally {
       staging.destroy();
     }
@@ -113,14 +134,17 @@ export class Gpu implements DeviceMemory {
     const rows = Math.ceil(groups / limit);
     pass.dispatchWorkgroups(Math.ceil(groups / rows), rows);
     this.counts.dispatches++;
-    if (this.waiting++ === 0) queueMicrotask(() => this.flush());
+    this.waiting++;
+    this.schedule();
   }
 
   /** Sends what has been gathered to the device. */
   flush(): void {
     if (!this.encoder) return;
     this.pass?.end();
-    this.device.queue.writeBuffer(this.uniforms, 0, this.parameters, 0, this.waiting * PARAMETER_BYTES);
+    if (this.waiting > 0) {
+      this.device.queue.writeBuffer(this.uniforms, 0, this.parameters, 0, this.waiting * PARAMETER_BYTES);
+    }
     this.device.queue.submit([this.encoder.finish()]);
     this.counts.submits++;
     this.encoder = null;
@@ -131,8 +155,18 @@ export class Gpu implements DeviceMemory {
   /** Waits until the device has done all that was asked of it; throws what went wrong. */
   async finish(): Promise<void> {
     this.flush();
-    await this.device.queue.onSubmittedWorkDone();
-    this.checkFailure();
+    try {
+      await this.device.queue.onSubmittedWorkDone();
+      await this.buffers.settled();
+      this.checkFailure();
+    } catch (error) {
+      throw await this.explain(error);
+    }
+  }
+
+  /** Says to whoever uses the device, or has tensors on it, that it is gone. */
+  lose(why: string): void {
+    this.buffers.close(lost(why));
   }
 
   private writeParameters(
@@ -169,25 +203,55 @@ export class Gpu implements DeviceMemory {
     return this.pass;
   }
 
+  private schedule(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    queueMicrotask(() => {
+      this.scheduled = false;
+      this.flush();
+    });
+  }
+
   private checkFailure(): void {
+    // What there was no room for makes all that uses it fail, too, and may be told later: the room is what to hear about.
+    if (!this.buffers.isSettled) return;
+    const noRoom = this.buffers.takeFailure();
     const { failure } = this;
-    if (!failure) return;
     this.failure = null;
+    if (noRoom) throw noRoom;
+    if (!failure) return;
     const Kind = failure instanceof GPUOutOfMemoryError ? OutOfMemoryError : DeviceError;
     throw new Kind({ rule: "The WebGPU device must accept what it is asked for", got: failure.message });
   }
+
+  /** The error for a reading that the platform refused: what went wrong before it, else that the device is gone. */
+  private async explain(error: unknown): Promise<unknown> {
+    if (error instanceof EvenkeelError) return error;
+    await this.buffers.settled();
+    try {
+      this.checkFailure();
+    } catch (earlier) {
+      return earlier;
+    }
+    // The loss itself may be told a little later than what it ends.
+    await Promise.race([this.device.lost, new Promise((resolve) => setTimeout(resolve, 200))]);
+    return this.buffers.closed ?? lost(error instanceof Error && error.message ? error.message : String(error));
+  }
 }
+
+const lost = (why: string): DeviceError =>
+  new DeviceError({
+    rule: "Tensors on webgpu need their device",
+    got: `a device that was lost${why ? ` (${why})` : ""}`,
+    fix: "Call initWebGPU() again and make the tensors anew",
+  });
 
 let gpu: Gpu | null = null;
 
 /** The device that shaders run on. */
 export function theGpu(): Gpu {
   if (gpu) return gpu;
-  throw new DeviceError({
-    rule: "Tensors on webgpu need their device",
-    got: "a device that is lost or was given up",
-    fix: "Call initWebGPU() again and make the tensors anew",
-  });
+  throw lost("");
 }
 
 export function setGpu(to: Gpu | null): void {

@@ -56,7 +56,7 @@ export class PipelineCache {
     return pipeline;
   }
 
-  bindGroup({ layout, first, groups }: Pipeline, operands: Operands, uniforms: GPUBuffer): GPUBindGroup {
+  bindGroup({ pipeline, layout, first, groups }: Pipeline, operands: Operands, uniforms: GPUBuffer): GPUBindGroup {
     let key = "";
     for (let i = 0; i < first.length; i++) key += `${(operands[first[i]!]!.block as Buffer).id},`;
     let group = groups.get(key);
@@ -67,7 +67,10 @@ export class PipelineCache {
         resource: { buffer: (operands[name]!.block as Buffer).buffer },
       }));
       const parameters = { binding: 0, resource: { buffer: uniforms, size: this.parameterBytes } };
-      group = this.device.createBindGroup({ layout, entries: [parameters, ...entries] });
+      // What Dawn and browsers say of a refused call begins with its label.
+      const sizes = first.map((name) => `${name}: ${(operands[name]!.block as Buffer).bytes} bytes`);
+      const label = `${pipeline.label}(${sizes.join(", ")})`;
+      group = this.device.createBindGroup({ label, layout, entries: [parameters, ...entries] });
       groups.set(key, group);
     }
     return group;
