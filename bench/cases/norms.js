@@ -3,9 +3,18 @@
  * shape that x is seen in; `reduce`, the axes of it that share a statistic; `affine`, the shape in which weight and bias
  * broadcast against it.
  */
-const images = { small: [8, 16, 14, 14], cache: [32, 64, 28, 28], large: [32, 64, 56, 56] };
-const rows = { small: [32, 768], cache: [2048, 768], large: [8192, 768] };
-const features = { small: [256, 128], cache: [1536, 1024], large: [6144, 1024] };
+const images = {
+  ...{ small: [8, 16, 14, 14], cache: [32, 64, 28, 28], large: [32, 64, 56, 56] },
+  ...{ gpu: [64, 256, 56, 56], tiny: [4, 32, 14, 14] },
+};
+const rows = {
+  ...{ small: [32, 768], cache: [2048, 768], large: [8192, 768] },
+  ...{ gpu: [16384, 4096], tiny: [128, 512] },
+};
+const features = {
+  ...{ small: [256, 128], cache: [1536, 1024], large: [6144, 1024] },
+  ...{ gpu: [16384, 4096], tiny: [128, 512] },
+};
 const groupsOf = (channels) => Math.min(32, channels / 2);
 
 const product = (list) => list.reduce((a, b) => a * b, 1);
@@ -63,18 +72,22 @@ function vectors(size) {
 
 const both = (make) => (size) => [make("first", size), make("last", size)];
 
-export const norms = ["small", "cache", "large"]
-  .flatMap((size) => [
-    ...both(batch)(size),
-    vectors(size),
-    ...both((layout, s) => row("layer", layout, s))(size),
-    position(size),
-    ...both(group)(size),
-    ...both(instance)(size),
-    ...both((layout, s) => row("rms", layout, s))(size),
-  ])
-  .map((c) => ({ ...c, kind: "norm", id: `${c.norm} ${c.layout} ${c.size}`, modes: ["forward", "backward", "eval"] }))
-  .map((c) => ({ ...c, traffic: traffic(product(c.shape) * 4) }));
+/** "small", "cache" and "large" are sizes for the CPU; "gpu" outgrows a large GPU's caches, "tiny" is for one in software. */
+export const normsOf = (sizes) =>
+  sizes
+    .flatMap((size) => [
+      ...both(batch)(size),
+      vectors(size),
+      ...both((layout, s) => row("layer", layout, s))(size),
+      position(size),
+      ...both(group)(size),
+      ...both(instance)(size),
+      ...both((layout, s) => row("rms", layout, s))(size),
+    ])
+    .map((c) => ({ ...c, kind: "norm", id: `${c.norm} ${c.layout} ${c.size}`, modes: ["forward", "backward", "eval"] }))
+    .map((c) => ({ ...c, traffic: traffic(product(c.shape) * 4) }));
+
+export const norms = normsOf(["small", "cache", "large"]);
 
 /** The least that each mode must move between memory and processor, in bytes: every operand once. */
 function traffic(bytes) {

@@ -1,5 +1,5 @@
 /** Matrix products and convolutions. `flops` counts a multiplication and an addition as two. */
-const matmul = (name, m, k, n, transposeA = false, transposeB = false) => ({
+export const matmul = (name, m, k, n, transposeA = false, transposeB = false) => ({
   ...{ kind: "matmul", id: `matmul ${name}`, m, k, n, transposeA, transposeB, modes: ["forward"] },
   ...{ a: transposeA ? [k, m] : [m, k], b: transposeB ? [n, k] : [k, n], flops: { forward: 2 * m * k * n } },
 });
@@ -13,7 +13,7 @@ export const products = [
   matmul("aT*b 1024x256x1024", 1024, 256, 1024, true, false),
 ];
 
-function conv(name, batch, inChannels, height, outChannels, kernel, groups = 1) {
+export function conv(name, batch, inChannels, height, outChannels, kernel, groups = 1) {
   const padding = (kernel - 1) / 2;
   const forward = 2 * batch * height * height * outChannels * (inChannels / groups) * kernel * kernel;
   return {

@@ -2,7 +2,7 @@
  * Whole training steps: forward, loss, backward, update. Evenkeel builds the model, and hands its parameters and its
  * batch on to the others, which are held to the same losses over the first steps.
  */
-const step = (model) => ({ kind: "step", id: `step ${model}`, model, modes: ["train"] });
+export const step = (model) => ({ kind: "step", id: `step ${model}`, model, modes: ["train"] });
 
 export const steps = ["digits-cnn", "cnn", "mlp", "transformer"].map(step);
 

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { Participant } from "./process.js";
 
 const path = (file) => fileURLToPath(new URL(file, import.meta.url));
-const script = (file) => (options) => ["node", [path(file), JSON.stringify(options)]];
+const script = (file) => (options) => [process.execPath, [path(file), JSON.stringify(options)]];
 
 /**
  * Who takes part. `threads` says which thread counts a library can be held to: TensorFlow.js and jax-js run on one in
@@ -75,5 +75,18 @@ export const startReference = () =>
   new Participant(
     "reference",
     ...script("./evenkeel/main.js")({ name: "reference", threads: 1, dtype: "float64" }),
+    {},
+  ).start();
+
+/** Evenkeel on the GPU; with `traffic` its shaders count what they load and store. */
+export const startGpu = (options = {}) =>
+  new Participant("evenkeel", ...script("./evenkeel/gpu.js")({ name: "evenkeel", ...options }), {}).start();
+
+/** Torch on the same GPU, where it finds one, and in float64 as the judge of results. */
+export const startTorch = () =>
+  new Participant(
+    "torch",
+    python(),
+    [path("./torch/main.py"), JSON.stringify({ name: "torch", cuda: true })],
     {},
   ).start();

@@ -7,6 +7,8 @@ export class Participant {
   #lines;
   #stderr = "";
   version = "";
+  /** What it tells of the device it computes on. */
+  about = null;
   /** Why it is not there, in one line; null when it is. */
   absent = null;
 
@@ -26,7 +28,7 @@ export class Participant {
 
   async start() {
     const hello = await this.#answer();
-    if (hello.version) this.version = hello.version;
+    if (hello.version) Object.assign(this, { version: hello.version, about: hello.about ?? null });
     else this.absent ??= hello.absent ?? hello.error;
     return this;
   }

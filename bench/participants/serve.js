@@ -7,22 +7,28 @@ for (const name of ["log", "info", "warn", "debug"]) console[name] = (...args) =
 
 const now = () => performance.now();
 
-async function timeCalls(run, calls) {
+/** A library that only queues work on a device has `finish`, which is awaited after the last call. */
+async function timeCalls({ run, finish }, mode, calls) {
   const start = now();
   for (let i = 0; i < calls; i++) {
-    const pending = run();
+    const pending = run[mode]();
     if (pending) await pending;
   }
+  if (finish) await finish();
   return now() - start;
 }
 
-/** Runs for at least `warm` milliseconds and three calls; the milliseconds of a call after that. */
-async function calibrate(run, warm) {
+/**
+ * Runs for at least `warm` milliseconds and three calls; the milliseconds of a call after that. A device compiles its shaders in
+ * the first call, which counts for nothing.
+ */
+async function calibrate(prepared, mode, warm) {
+  if (prepared.finish) await timeCalls(prepared, mode, 1);
   let calls = 1;
   let spent = 0;
   let last = 0;
   for (let round = 0; round < 3 || spent < warm; round++) {
-    last = await timeCalls(run, calls);
+    last = await timeCalls(prepared, mode, calls);
     spent += last;
     if (last > 4 * warm) return last / calls;
     if (last < warm / 8) calls *= 2;
@@ -53,7 +59,9 @@ function write(results, folder, who) {
 /**
  * Answers the bench's requests, one JSON object a line. `open(options)` gives { version, prepare(case, inputs) }, and
  * prepare gives { run: { mode: () => void or promise }, results(): named arrays, release() }; beside them `given`, inputs
- * for those that come after, and `includesForward`, modes that run the forward pass as well.
+ * for those that come after, `includesForward`, modes that run the forward pass as well, and `finish`. What a library tells of
+ * its device is `about`; `kernel(run, calls)` gives the milliseconds that a call keeps the device busy, or null, and
+ * `accesses(run)` what each shader loads and stores.
  */
 export async function serve(open) {
   const options = JSON.parse(process.argv[2]);
@@ -68,11 +76,13 @@ export async function serve(open) {
       const results = check ? write(await prepared.results(), folder, options.name) : {};
       return { results, includesForward: prepared.includesForward ?? [], given };
     },
-    calibrate: async ({ mode, warm }) => ({ ms: await calibrate(prepared.run[mode], warm) }),
+    calibrate: async ({ mode, warm }) => ({ ms: await calibrate(prepared, mode, warm) }),
     async time({ mode, calls, lead }) {
-      await timeCalls(prepared.run[mode], lead);
-      return { ms: (await timeCalls(prepared.run[mode], calls)) / calls };
+      if (lead > 0) await timeCalls(prepared, mode, lead);
+      return { ms: (await timeCalls(prepared, mode, calls)) / calls };
     },
+    kernel: async ({ mode, calls }) => ({ ms: await library.kernel(prepared.run[mode], calls) }),
+    accesses: async ({ mode }) => ({ shaders: await library.accesses(prepared.run[mode]) }),
     async release() {
       prepared?.release();
       prepared = null;
@@ -81,7 +91,7 @@ export async function serve(open) {
   };
   try {
     library = await open(options);
-    say({ version: library.version });
+    say({ version: library.version, about: library.about });
   } catch (error) {
     const hint = error.code?.endsWith("MODULE_NOT_FOUND") ? "; npm ci in the bench folder installs it" : "";
     say({ absent: error.message.split("\n")[0] + hint });

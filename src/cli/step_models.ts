@@ -30,6 +30,7 @@ interface StepOptimizer {
 export interface TrainingStep {
   readonly model: Module;
   readonly optimizer: StepOptimizer;
+  readonly loss: Module;
   /** The batch: what goes in, and what should come out. */
   readonly batch: { readonly input: Tensor; readonly target: Tensor };
   /** The loss, recorded. */
@@ -66,7 +67,7 @@ function trainingStep(
     return value;
   };
   return {
-    ...{ model, optimizer, forward, update },
+    ...{ model, optimizer, loss, forward, update },
     batch: { input, target },
     step: () => scope(() => update().item()),
   };

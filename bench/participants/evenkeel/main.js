@@ -1,11 +1,12 @@
 import { readFileSync } from "node:fs";
 import * as evenkeel from "../../../dist/index.js";
 import { serve } from "../serve.js";
+import { elements } from "./elements.js";
 import { norm } from "./norms.js";
 import { conv, copy, matmul } from "./products.js";
 import { step } from "./steps.js";
 
-const kinds = { norm, matmul, conv, copy, step };
+const kinds = { norm, matmul, conv, copy, step, elements };
 
 await serve(({ threads, dtype = "float32", blas = false }) => {
   evenkeel.setThreads(threads);
@@ -16,5 +17,5 @@ await serve(({ threads, dtype = "float32", blas = false }) => {
     if (!found) throw new Error("no BLAS library, or koffi is not installed");
     through = ` with ${found.library ?? found}`;
   }
-  return { version: version + through, prepare: (subject, inputs) => kinds[subject.kind](subject, inputs, dtype) };
+  return { version: version + through, prepare: (subject, inputs) => kinds[subject.kind](subject, inputs, { dtype }) };
 });

@@ -1,4 +1,5 @@
 import { grad, nn, noGrad, scope, tensor } from "../../../dist/index.js";
+import { numbersOf } from "./numbers.js";
 
 const make = {
   batch: ({ channels, layout }, o) => new nn.BatchNorm2d(channels, { ...o, axis: layout === "first" ? 1 : -1 }),
@@ -12,8 +13,9 @@ const make = {
   rms: ({ shape }, o) => new nn.RMSNorm(shape.slice(1), o),
 };
 
-export function norm(subject, inputs, dtype) {
-  const given = (name, shape) => tensor(inputs[name].data, { shape: shape ?? inputs[name].shape, dtype });
+export function norm(subject, inputs, { dtype = "float32", device = "cpu" } = {}) {
+  const at = (device, name, shape) => tensor(inputs[name].data, { shape: shape ?? inputs[name].shape, dtype, device });
+  const given = (name, shape) => at("cpu", name, shape);
   const layer = make[subject.norm](subject, { dtype, eps: 1e-5 });
   const evaluating = make[subject.norm](subject, { dtype, eps: 1e-5 }).eval();
   const names = { weight: "weight", bias: "bias", running_mean: "mean", running_var: "variance" };
@@ -23,9 +25,10 @@ export function norm(subject, inputs, dtype) {
       if (state[name] && inputs[from]) state[name] = given(from, state[name].shape);
     }
     one.loadStateDict(state);
+    one.to(device);
   }
-  const x = given("x");
-  const dy = given("dy");
+  const x = at(device, "x");
+  const dy = at(device, "dy");
   x.requiresGrad = true;
   const wanted = [x, layer.weight, ...(layer.bias ? [layer.bias] : [])];
   const y = layer.forward(x);
@@ -37,11 +40,11 @@ export function norm(subject, inputs, dtype) {
       eval: () => scope(() => void noGrad(() => evaluating.forward(x))),
     },
     results: () =>
-      scope(() => {
+      numbersOf(() => {
         const grads = backward();
-        const all = { y, eval: noGrad(() => evaluating.forward(x)) };
+        const all = { y: y.detach(), eval: noGrad(() => evaluating.forward(x)) };
         for (const [i, g] of grads.entries()) all[["dx", "dweight", "dbias"][i]] = g;
-        return Object.fromEntries(Object.entries(all).map(([name, t]) => [name, t.dataSync()]));
+        return all;
       }),
     release() {
       for (const t of [x, dy, y]) t.dispose();

@@ -1,24 +1,27 @@
 import { F, grad, noGrad, scope, tensor } from "../../../dist/index.js";
+import { numbersOf } from "./numbers.js";
 
-const tensors = (inputs, dtype) =>
-  Object.fromEntries(Object.entries(inputs).map(([name, { data, shape }]) => [name, tensor(data, { shape, dtype })]));
+const tensors = (inputs, place) =>
+  Object.fromEntries(
+    Object.entries(inputs).map(([name, { data, shape }]) => [name, tensor(data, { shape, ...place })]),
+  );
 
 const release = (all) => () => {
   for (const t of Object.values(all)) t.dispose();
 };
 
-export function matmul({ transposeA, transposeB }, inputs, dtype) {
-  const all = tensors(inputs, dtype);
+export function matmul({ transposeA, transposeB }, inputs, place) {
+  const all = tensors(inputs, place);
   const product = () => noGrad(() => all.a.matmul(all.b, { transposeA, transposeB }));
   return {
     run: { forward: () => scope(() => void product()) },
-    results: () => scope(() => ({ y: product().dataSync() })),
+    results: () => numbersOf(() => ({ y: product() })),
     release: release(all),
   };
 }
 
-export function conv({ padding, groups }, inputs, dtype) {
-  const all = tensors(inputs, dtype);
+export function conv({ padding, groups }, inputs, place) {
+  const all = tensors(inputs, place);
   const wanted = [all.x, all.weight, all.bias];
   for (const t of wanted) t.requiresGrad = true;
   const forward = () => F.conv2d(all.x, all.weight, { bias: all.bias, padding, groups });
@@ -27,9 +30,9 @@ export function conv({ padding, groups }, inputs, dtype) {
   return {
     run: { forward: () => scope(() => void forward()), backward: () => scope(() => void backward()) },
     results: () =>
-      scope(() => {
-        const [dx, dweight, dbias] = backward().map((t) => t.dataSync());
-        return { y: all.y.dataSync(), dx, dweight, dbias };
+      numbersOf(() => {
+        const [dx, dweight, dbias] = backward();
+        return { y: all.y.detach(), dx, dweight, dbias };
       }),
     release: release(all),
   };

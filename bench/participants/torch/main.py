@@ -21,19 +21,46 @@ except ImportError as error:
     say({"absent": f"{error}; on Debian: apt install python3-torch"})
     sys.exit(0)
 
+import elements
 import norms
 import products
 import steps
 
-torch.set_num_threads(options["threads"])
-kinds = {**norms.kinds, **products.kinds, **steps.kinds}
+cuda = options.get("cuda", False) and torch.cuda.is_available()
+device = "cuda" if cuda else "cpu"
+if "threads" in options:
+    torch.set_num_threads(options["threads"])
+# Products and convolutions in float32 proper, which is what they are compared with, by the fastest algorithm for their shape.
+torch.backends.cuda.matmul.allow_tf32 = False
+torch.backends.cudnn.allow_tf32 = False
+torch.backends.cudnn.benchmark = True
+kinds = {**elements.kinds, **norms.kinds, **products.kinds, **steps.kinds}
+
+
+def finish():
+    if cuda:
+        torch.cuda.synchronize()
 
 
 def time_calls(run, calls):
     start = time.perf_counter()
     for _ in range(calls):
         run()
+    finish()
     return (time.perf_counter() - start) * 1e3
+
+
+def time_kernels(run, calls):
+    """By the device's own clock, from the first kernel to the last."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    run()
+    finish()
+    begin.record()
+    for _ in range(calls):
+        run()
+    end.record()
+    finish()
+    return begin.elapsed_time(end) / calls
 
 
 def calibrate(run, warm):
@@ -50,9 +77,9 @@ def calibrate(run, warm):
     return last / at
 
 
-def read(inputs):
+def read(inputs, dtype=torch.float32):
     return {
-        name: torch.from_numpy(np.fromfile(given["file"], dtype=np.float32)).reshape(given["shape"])
+        name: torch.from_numpy(np.fromfile(given["file"], dtype=np.float32)).reshape(given["shape"]).to(device, dtype)
         for name, given in inputs.items()
     }
 
@@ -61,9 +88,33 @@ def write(results, folder):
     written = {}
     for name, value in results.items():
         file = f"{folder}/{options['name']}.{name}"
-        value.detach().contiguous().numpy().astype(np.float32).tofile(file)
+        value.detach().cpu().contiguous().numpy().astype(np.float32).tofile(file)
         written[name] = {"file": file, "bits": 32}
     return written
+
+
+def largest_error(results, expected):
+    """As in ../../verify.js: the largest difference, relative to the largest value."""
+    worst = {"error": 0.0, "name": ""}
+    for name, got in results.items():
+        want = expected[name].detach().reshape(-1).double()
+        got = got.detach().to(want.device).reshape(-1).double()
+        error = float((got - want).abs().max() / want.abs().max().clamp(min=1e-300))
+        if not error <= worst["error"]:
+            worst = {"error": error if error == error else 1e300, "name": name}
+    return worst
+
+
+def compare(request):
+    """Results of others, and torch's own, against torch's in float64."""
+    subject = request["subject"]
+    expected = kinds[subject["kind"]](subject, read(request["inputs"], torch.float64)).results()
+    given = {
+        name: torch.from_numpy(np.fromfile(place["file"], dtype=np.float64 if place["bits"] == 64 else np.float32))
+        for name, place in request["results"].items()
+    }
+    own = kinds[subject["kind"]](subject, read(request["inputs"])).results()
+    return {"given": largest_error(given, expected), "own": largest_error(own, expected)}
 
 
 prepared = None
@@ -72,6 +123,8 @@ prepared = None
 def answer(request):
     global prepared
     action = request["action"]
+    if action == "compare":
+        return compare(request)
     if action == "prepare":
         prepared = None
         subject = request["subject"]
@@ -82,11 +135,13 @@ def answer(request):
     if action == "time":
         time_calls(prepared.run[request["mode"]], request["lead"])
         return {"ms": time_calls(prepared.run[request["mode"]], request["calls"]) / request["calls"]}
+    if action == "kernel":
+        return {"ms": time_kernels(prepared.run[request["mode"]], request["calls"])}
     prepared = None
     return {}
 
 
-say({"version": torch.__version__})
+say({"version": torch.__version__, "about": {"cuda": torch.cuda.get_device_name() if cuda else None}})
 for line in sys.stdin:
     try:
         say(answer(json.loads(line)))

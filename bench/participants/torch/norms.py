@@ -6,8 +6,8 @@ from prepared import Prepared
 EPS = 1e-5
 
 
-class RMSNorm(nn.Module):
-    """Zhang and Sennrich 2019; torch 1.13 has no layer of its own."""
+class PlainRMSNorm(nn.Module):
+    """Zhang and Sennrich 2019, for a torch that has no layer of its own, as 1.13."""
 
     def __init__(self, shape):
         super().__init__()
@@ -32,7 +32,7 @@ make = {
     "layer2d": lambda c: LayerNorm2d(c["channels"], eps=EPS),
     "group": lambda c: nn.GroupNorm(c["groups"], c["channels"], eps=EPS),
     "instance": lambda c: nn.InstanceNorm2d(c["channels"], eps=EPS, affine=True),
-    "rms": lambda c: RMSNorm(c["shape"][1:]),
+    "rms": lambda c: nn.RMSNorm(c["shape"][1:], eps=EPS) if hasattr(nn, "RMSNorm") else PlainRMSNorm(c["shape"][1:]),
 }
 
 
@@ -41,7 +41,7 @@ def norm(case, inputs):
     last = case["layout"] == "last" and len(case["shape"]) == 4
     seen = (lambda t: t.permute(0, 3, 1, 2)) if last else (lambda t: t)
     stored = (lambda t: t.permute(0, 2, 3, 1)) if last else (lambda t: t)
-    layer, evaluating = make[case["norm"]](case), make[case["norm"]](case)
+    layer, evaluating = (make[case["norm"]](case).to(inputs["weight"]) for _ in range(2))
     for one in (layer, evaluating):
         with torch.no_grad():
             one.weight.copy_(inputs["weight"].reshape(one.weight.shape))
