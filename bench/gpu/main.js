@@ -32,30 +32,39 @@ const torchLine = (torch) => {
   return cuda ? `torch ${torch.version} on ${cuda}` : `torch ${torch.version} is not timed: it finds no CUDA device`;
 };
 
-async function measure(cells, people, pace, rates, folder) {
-  const rows = [];
-  const notes = [];
-  let wrong = false;
+/** What came of a case; one that breaks, out of memory say, is noted, and the next gets a fresh device. */
+async function tryCase(subject, modes, people, pace, folder) {
+  try {
+    return await runCase(subject, modes, people, pace, folder);
+  } catch (error) {
+    people.ours.stop();
+    people.ours = await startOurs();
+    return { timings: {}, errors: null, notes: [`${subject.id}: ${error.message}`], wrong: true };
+  }
+}
+
+/** Times case after case into `results`, which are saved after each: a run that is cut off leaves what it had. */
+async function measure(cells, people, pace, folder, results, save) {
   for (const subject of new Set(cells.map((cell) => cell.subject))) {
     const here = cells.filter((cell) => cell.subject === subject);
     const modes = here.map(({ mode }) => mode);
-    const found = await runCase(subject, modes, people, pace, folder);
-    notes.push(...found.notes);
-    wrong ||= found.wrong;
-    for (const note of found.notes) console.log(note);
-    for (const cell of here.filter(({ mode }) => found.timings[mode]?.evenkeel.ms)) {
-      rows.push(row(cell, found.timings[cell.mode], found.errors, rates));
-      console.log(textLine(cellsOf(rows.at(-1))));
+    const { timings, errors, notes, wrong } = await tryCase(subject, modes, people, pace, folder);
+    results.notes.push(...notes);
+    results.wrong ||= wrong;
+    for (const note of notes) console.log(note);
+    for (const cell of here.filter(({ mode }) => timings[mode]?.evenkeel.ms)) {
+      results.rows.push(row(cell, timings[cell.mode], errors, results.rates));
+      console.log(textLine(cellsOf(results.rows.at(-1))));
     }
+    save(results);
   }
-  return { rows, notes, wrong };
 }
 
-async function bench(options, folder) {
+async function bench(options, folder, save) {
   const started = performance.now();
-  const ours = await startOurs();
+  const people = { ours: await startOurs(), torch: null, reference: null };
+  const { ours } = people;
   const torch = await startTorch();
-  const reference = torch.absent ? await startReference() : null;
   try {
     const quick = options.quick || ours.about.software;
     const size = quick ? "tiny" : "gpu";
@@ -65,12 +74,15 @@ async function bench(options, folder) {
     const rates = await copyRates(bytes, ours, paces[size]);
     const about = { machine: machine(), device: ours.about, torch: torchLine(torch), quick, rates };
     console.log([...heading(about), legend, "", textLine(heads)].join("\n"));
-    const people = { ours, torch: torch.absent ? null : torch, reference };
-    const measured = await measure(cells, people, paces[size], rates, folder);
-    for (const line of summaries(measured.rows)) console.log(line);
-    return { ...about, version: ours.version, seconds: (performance.now() - started) / 1000, ...measured };
+    if (torch.absent) people.reference = await startReference();
+    else people.torch = torch;
+    const results = { ...about, version: ours.version, seconds: 0, wrong: false, rows: [], notes: [] };
+    await measure(cells, people, paces[size], folder, results, save);
+    for (const line of summaries(results.rows)) console.log(line);
+    results.seconds = (performance.now() - started) / 1000;
+    return results;
   } finally {
-    for (const participant of [ours, torch, reference]) participant?.stop();
+    for (const participant of [...Object.values(people), torch]) participant?.stop();
   }
 }
 
@@ -85,11 +97,14 @@ async function main() {
   const folder = mkdtempSync(join(tmpdir(), "evenkeel-bench-gpu-"));
   try {
     if (options.traffic) return await printTraffic(await startOurs({ traffic: true }), options, folder);
-    const results = await bench(options, folder);
     const out = resolve(options.out);
     mkdirSync(out, { recursive: true });
-    writeFileSync(join(out, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
-    writeFileSync(join(out, "results.md"), markdown(results));
+    const save = (results) => {
+      writeFileSync(join(out, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
+      writeFileSync(join(out, "results.md"), markdown(results));
+    };
+    const results = await bench(options, folder, save);
+    save(results);
     console.log(`\n${results.seconds.toFixed(0)} s. ${join(out, "results.json")} and results.md are written.`);
     if (results.wrong) process.exitCode = 1;
   } finally {

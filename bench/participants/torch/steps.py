@@ -74,7 +74,7 @@ def step(case, inputs):
 
     # Reading the loss waits for the device: `queue` leaves that out.
     run = {"train": train, "queue": queue}
-    return Prepared(run, lambda: {"losses": torch.tensor([train() for _ in range(CHECKED_STEPS)])})
+    return Prepared(run, lambda: {"losses": torch.tensor([train() for _ in range(CHECKED_STEPS)], dtype=torch.float64)})
 
 
 kinds = {"step": step}
