@@ -1,10 +1,10 @@
 import { bytesOf, probe, Tensor } from "../autograd/index.js";
-import { FormatError, OptionError } from "../base/errors.js";
+import { DeviceError, FormatError, OptionError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
 import { formatShape, sameShape } from "../base/shape.js";
 import { kernels } from "../kernels/dispatch.js";
 import { everyTime } from "../kernels/tape.js";
-import { onDevice } from "../memory/device.js";
+import { type DeviceName, onDevice } from "../memory/device.js";
 import type { Slot } from "../memory/heap.js";
 import { own } from "../memory/scope.js";
 
@@ -150,6 +150,30 @@ export abstract class Optimizer<O extends { lr: number }> {
     }
   }
 
+  /** Moves the state to a device, as `model.to(device)` moves the parameters. Back to the CPU it is `await optimizer.toCPU()`. */
+  to(device: DeviceName): this {
+    this.batchings.clear();
+    for (const t of this.stateTensors()) {
+      const moved = t.to(device);
+      if (moved === t) continue;
+      t.adopt(moved);
+      moved.dispose();
+    }
+    return this;
+  }
+
+  /** Brings the state back from another device. */
+  async toCPU(): Promise<this> {
+    this.batchings.clear();
+    for (const t of this.stateTensors()) {
+      const moved = await t.toCPU();
+      if (moved === t) continue;
+      t.adopt(moved);
+      moved.dispose();
+    }
+    return this;
+  }
+
   stateDict(): OptimizerState {
     const all = this.paramGroups.flatMap((group) => group.params);
     return {
@@ -189,7 +213,7 @@ export abstract class Optimizer<O extends { lr: number }> {
     // Copies first: what is loaded may be this optimizer's own state.
     const copies = Object.entries(saved.parameters).map(([index, { tensors, numbers }]) => {
       const p = all[Number(index)]!;
-      const copy = (t: Tensor) => own(Tensor.empty(p.shape, p.dtype)).assign(t);
+      const copy = (t: Tensor) => own(onDevice(p.device, () => Tensor.empty(p.shape, p.dtype))).assign(t);
       const copied = Object.fromEntries(Object.entries(tensors).map(([name, t]) => [name, copy(t)]));
       return [p, { tensors: copied, numbers: { ...numbers } }] as const;
     });
@@ -220,11 +244,24 @@ export abstract class Optimizer<O extends { lr: number }> {
           kernels.fill(t.storage, 0);
           tensors[name] = t;
         }
+        if (t.device !== members[i]!.device) throw this.leftBehind(t, members[i]!);
         return t.storage;
       });
       slots.set(name, found);
     }
     return found;
+  }
+
+  private leftBehind(state: Tensor, p: Tensor): DeviceError {
+    return new DeviceError({
+      rule: `The state of ${this.owner} lies where its parameters do`,
+      got: `state on ${state.device} and a parameter on ${p.device}`,
+      fix: 'Move the optimizer with the model: optimizer.to("webgpu"), or await optimizer.toCPU()',
+    });
+  }
+
+  private *stateTensors(): Generator<Tensor> {
+    for (const { tensors } of this.state.values()) yield* Object.values(tensors);
   }
 
   private disposeState(): void {

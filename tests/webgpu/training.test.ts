@@ -83,6 +83,41 @@ describe.skipIf(noWebGPU !== null)(`training on webgpu${noWebGPU ? ` (${noWebGPU
     for (const [i, loss] of gpu.losses.entries()) expect(Math.abs(loss - cpu.losses[i]!)).toBeLessThan(2e-4);
   });
 
+  test("model and optimizer move to the GPU and back in the middle of a training", async () => {
+    const run = async (devices: readonly Device[]) => {
+      manualSeed(1);
+      const model = convNet({ imageShape: [1, 8, 8], classes: 10 }, "batch");
+      const optimizer = new optim.AdamW(model.parameters(), { lr: 1e-3 });
+      const losses: number[] = [];
+      for (const [i, device] of devices.entries()) {
+        if (device === "webgpu") optimizer.to(model.to(device).device);
+        else await Promise.all([model.toCPU(), optimizer.toCPU()]);
+        const { x, y } = batches[i]!;
+        const loss = scope(() => {
+          optimizer.zeroGrad();
+          const value = new nn.CrossEntropyLoss().forward(model.forward(x.to(device)), y.to(device));
+          value.backward();
+          optimizer.step();
+          return value.detach();
+        });
+        losses.push((await loss.data())[0]!);
+      }
+      return { losses, model, optimizer };
+    };
+    const [moved, stayed] = [
+      await run(["cpu", "cpu", "webgpu", "webgpu", "cpu", "cpu"]),
+      await run(["cpu", "cpu", "cpu", "cpu", "cpu", "cpu"]),
+    ];
+    for (const [i, loss] of moved.losses.entries()) expect(Math.abs(loss - stayed.losses[i]!)).toBeLessThan(5e-4);
+
+    moved.model.to("webgpu");
+    for (const p of moved.model.parameters()) p.grad = p.detach();
+    expect(() => moved.optimizer.step()).toThrow(/state on cpu and a parameter on webgpu.*optimizer\.to/s);
+    // A state that was saved goes to where the parameters are now.
+    moved.optimizer.loadStateDict(stayed.optimizer.stateDict());
+    moved.optimizer.step();
+  });
+
   test("a step takes few submits and one reading", async () => {
     manualSeed(1);
     const model = convNet({ imageShape: [1, 8, 8], classes: 10 }, "batch").to("webgpu");

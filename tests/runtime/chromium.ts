@@ -1,0 +1,44 @@
+import { existsSync, readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { extname, join } from "node:path";
+import { type Browser, chromium } from "playwright";
+
+/** Where systems put Chromium; undefined where there is none. */
+export const chromiumPath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((p) =>
+  existsSync(p),
+);
+
+const quiet = [
+  ...["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  ...["--disable-quic", "--no-first-run"],
+];
+
+/** A headless Chromium; with a GPU in software, or without any. */
+export const launch = (gpu: "software" | "none"): Promise<Browser> =>
+  chromium.launch({
+    executablePath: chromiumPath!,
+    args: [
+      ...quiet,
+      ...(gpu === "software" ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-gpu"]),
+    ],
+  });
+
+const types: Record<string, string> = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
+
+/** Serves a folder on loopback, with the headers of cross-origin isolation or without them. */
+export async function serve(folder: string, isolated: boolean): Promise<{ url: string; close: () => void }> {
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url!, "http://localhost");
+    const path = join(folder, pathname === "/" ? "index.html" : pathname);
+    if (isolated) {
+      response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
+      response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
+    }
+    response.setHeader("Content-Type", types[extname(path)] ?? "application/octet-stream");
+    if (existsSync(path)) response.end(readFileSync(path));
+    else response.writeHead(404).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, close: () => server.close() };
+}
