@@ -15,4 +15,5 @@ export { concat, stack } from "./ops/movement.js";
 export { bytesOf, probe } from "./probe.js";
 export { type Profile, type ProfileEntry, profile } from "./profile.js";
 export { type NestedArray, Tensor } from "./tensor.js";
+export { copyOnCPU } from "./to_device.js";
 export { written } from "./written.js";

@@ -30,7 +30,11 @@ export function toDevice(t: Tensor, device: DeviceName): Tensor {
 
 /** A copy on the CPU, without history; the tensor itself when it is there. */
 export async function toCPU(t: Tensor): Promise<Tensor> {
-  if (t.device === "cpu") return t;
+  return t.device === "cpu" ? t : copyOnCPU(t);
+}
+
+/** A copy on the CPU, without history, of the numbers as they are now: what is asked of a device from now on comes later. */
+export async function copyOnCPU(t: Tensor): Promise<Tensor> {
   const { shape, dtype } = t;
   const values = await t.data();
   return written(shape, dtype, (to) => to.set(values), "cpu");

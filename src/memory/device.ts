@@ -34,6 +34,8 @@ export interface DeviceMemory {
 }
 
 const memories = new Map<DeviceName, DeviceMemory>();
+/** Why a device that was there is gone. */
+const losses = new Map<DeviceName, string>();
 let current: DeviceName = "cpu";
 
 /** Where new storages are made and kernels run: the device of the op that is at work. */
@@ -57,21 +59,20 @@ export function onDevice<T>(device: DeviceName, body: () => T): T {
   }
 }
 
-/** Makes a device's memory known, or forgets it. */
-export function setDeviceMemory(device: DeviceName, memory: DeviceMemory | null): void {
+/** Makes a device's memory known, or forgets it and remembers why it is gone. */
+export function setDeviceMemory(device: DeviceName, memory: DeviceMemory | null, why = ""): void {
   if (memory) memories.set(device, memory);
   else memories.delete(device);
+  losses.set(device, why);
 }
-
-export const hasDevice = (device: DeviceName): boolean => device === "cpu" || memories.has(device);
 
 export function memoryOf(device: DeviceName): DeviceMemory {
   const memory = memories.get(device);
   if (memory) return memory;
   throw new DeviceError({
-    rule: `A device must be there before it is used`,
-    got: `"${device}" without one`,
-    fix: 'import { initWebGPU } from "evenkeel/webgpu"; await initWebGPU()',
+    rule: `The device "${device}" must be there before it is used`,
+    got: losses.get(device) || "none",
+    fix: 'import { initWebGPU } from "evenkeel/webgpu", and await initWebGPU() first',
   });
 }
 

@@ -1,6 +1,6 @@
-import { backwardTo, isRecording, Need, Tensor, Vertex } from "../autograd/index.js";
+import { backwardTo, copyOnCPU, isRecording, Need, Tensor, Vertex } from "../autograd/index.js";
 import { type DType, isFloating, type NumberArray } from "../base/dtype.js";
-import { DTypeError, describeValue, FormatError, StateError } from "../base/errors.js";
+import { DeviceError, DTypeError, describeValue, FormatError, StateError } from "../base/errors.js";
 import { formatShape, sameShape } from "../base/shape.js";
 import { currentDevice, type DeviceName, onDevice } from "../memory/device.js";
 import { disown, own, scope } from "../memory/scope.js";
@@ -251,11 +251,11 @@ export abstract class Module {
 
   /** Brings parameters and buffers back from another device. */
   async toCPU(): Promise<this> {
-    for (const t of this.#floating()) {
-      if (t.device === "cpu") continue;
-      const moved = await t.detach().toCPU();
-      take(t, moved);
-      moved.dispose();
+    const elsewhere = this.#floating().filter((t) => t.device !== "cpu");
+    const copies = await Promise.all(elsewhere.map(copyOnCPU));
+    for (const [i, t] of elsewhere.entries()) {
+      take(t, copies[i]!);
+      copies[i]!.dispose();
     }
     return this;
   }
@@ -264,21 +264,31 @@ export abstract class Module {
     return [...this.parameters(), ...this.buffers()].filter((t) => isFloating(t.dtype));
   }
 
-  /** All parameters and buffers by name; the tensors share memory with the module. */
+  /** All parameters and buffers by name; the tensors share memory with the module, and lie where it does. */
   stateDict(): StateDict {
-    const named = this.#entries((module) => [
+    return Object.fromEntries(this.#state().map(([name, t]) => [name, t.detach()]));
+  }
+
+  /** All parameters and buffers by name, as copies on the CPU of what they are now, whichever device they lie on. */
+  async stateDictAsync(): Promise<StateDict> {
+    const copies = this.#state().map(async ([name, t]) => [name, await copyOnCPU(t)] as const);
+    return Object.fromEntries(await Promise.all(copies));
+  }
+
+  #state(): [string, Tensor][] {
+    return this.#entries((module) => [
       ...module.#properties().filter(([, v]) => v instanceof Parameter),
       ...[...module.#buffers.keys()].map((name): [string, unknown] => [
         stateName(name),
         (module as unknown as Record<string, unknown>)[name],
       ]),
     ]);
-    return Object.fromEntries(named.map(([name, t]) => [name, t.detach()]));
   }
 
   /**
    * Copies values in by name. With `strict` (default) every name must match. Nothing is changed when it throws.
-   * Throws FormatError with all names that are missing, unexpected, of another shape, or out of a buffer's range.
+   * Throws FormatError with all names that are missing, unexpected, of another shape, or out of a buffer's range; DeviceError
+   * for tensors on a device where the module is not. The range of numbers on a device is not looked at.
    */
   loadStateDict(
     state: Readonly<Record<string, StateSource>> | ReadonlyMap<string, StateSource>,
@@ -307,6 +317,7 @@ export abstract class Module {
           fix: "Build the model with the options it was saved with, or pass { strict: false } to load what fits by name",
         });
       }
+      for (const [name, t] of Object.entries(targets)) checkReach(name, given.get(name), t);
       this.#checkRanges(given);
       for (const [name, target] of Object.entries(targets)) {
         const value = given.get(name);
@@ -320,7 +331,7 @@ export abstract class Module {
       for (const [name, { least }] of module.#buffers) {
         const full = path ? `${path}.${stateName(name)}` : stateName(name);
         const value = given.get(full);
-        if (!value || least === undefined) continue;
+        if (!value || least === undefined || (value instanceof Tensor && value.device !== "cpu")) continue;
         const numbers = value instanceof Tensor ? value.storage.view : value.data;
         const at = numbers.findIndex((v) => v < least);
         if (at < 0) continue;
@@ -354,6 +365,17 @@ export abstract class Module {
         .map(([name, t]): [string, Tensor] => [path ? `${path}.${name}` : name, t]),
     );
   }
+}
+
+/** Numbers of the CPU go anywhere; those of a device only where they are, unless they are read. */
+function checkReach(name: string, value: StateSource | undefined, target: Tensor): void {
+  if (!(value instanceof Tensor) || value.device === "cpu") return;
+  if (value.device === target.device && value.dtype === target.dtype) return;
+  throw new DeviceError({
+    rule: `${name} is ${target.dtype} on ${target.device}`,
+    got: `${value.dtype} on ${value.device}`,
+    fix: "Take the state with await model.stateDictAsync()",
+  });
 }
 
 function take(t: Tensor, moved: Tensor): void {

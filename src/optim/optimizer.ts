@@ -1,4 +1,4 @@
-import { bytesOf, probe, Tensor } from "../autograd/index.js";
+import { bytesOf, copyOnCPU, probe, Tensor } from "../autograd/index.js";
 import { DeviceError, FormatError, OptionError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
 import { formatShape, sameShape } from "../base/shape.js";
@@ -165,15 +165,16 @@ export abstract class Optimizer<O extends { lr: number }> {
   /** Brings the state back from another device. */
   async toCPU(): Promise<this> {
     this.batchings.clear();
-    for (const t of this.stateTensors()) {
-      const moved = await t.toCPU();
-      if (moved === t) continue;
-      t.adopt(moved);
-      moved.dispose();
+    const elsewhere = [...this.stateTensors()].filter((t) => t.device !== "cpu");
+    const copies = await Promise.all(elsewhere.map(copyOnCPU));
+    for (const [i, t] of elsewhere.entries()) {
+      t.adopt(copies[i]!);
+      copies[i]!.dispose();
     }
     return this;
   }
 
+  /** The tensors share memory with the optimizer, and lie where they do there. */
   stateDict(): OptimizerState {
     const all = this.paramGroups.flatMap((group) => group.params);
     return {
@@ -187,7 +188,17 @@ export abstract class Optimizer<O extends { lr: number }> {
     };
   }
 
-  /** Takes over a saved state. Throws FormatError, and changes nothing, when groups or shapes differ. */
+  /** The state with copies on the CPU of what it is now, whichever device it lies on. */
+  async stateDictAsync(): Promise<OptimizerState> {
+    const { groups, parameters } = this.stateDict();
+    const copies = Object.entries(parameters).map(async ([index, { tensors, numbers }]) => {
+      const copied = Object.entries(tensors).map(async ([name, t]) => [name, await copyOnCPU(t)] as const);
+      return [index, { tensors: Object.fromEntries(await Promise.all(copied)), numbers }] as const;
+    });
+    return { groups, parameters: Object.fromEntries(await Promise.all(copies)) };
+  }
+
+  /** Takes over a saved state, to where the parameters are. Throws FormatError, and changes nothing, when groups or shapes differ. */
   loadStateDict(saved: OptimizerState): void {
     const sizes = saved.groups.map((g) => g.params);
     const mine = this.paramGroups.map((g) => g.params.length);
@@ -213,7 +224,7 @@ export abstract class Optimizer<O extends { lr: number }> {
     // Copies first: what is loaded may be this optimizer's own state.
     const copies = Object.entries(saved.parameters).map(([index, { tensors, numbers }]) => {
       const p = all[Number(index)]!;
-      const copy = (t: Tensor) => own(onDevice(p.device, () => Tensor.empty(p.shape, p.dtype))).assign(t);
+      const copy = (t: Tensor) => own(p.emptyLike()).assign(t);
       const copied = Object.fromEntries(Object.entries(tensors).map(([name, t]) => [name, copy(t)]));
       return [p, { tensors: copied, numbers: { ...numbers } }] as const;
     });

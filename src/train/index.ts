@@ -1,6 +1,12 @@
 export type * from "../base/events.js";
 export type { Callback, TrainerHandle } from "./callback.js";
-export { type CheckpointParts, loadCheckpoint, type SaveOptions, saveCheckpoint } from "./checkpoint/checkpoint.js";
+export {
+  type CheckpointParts,
+  loadCheckpoint,
+  type SaveOptions,
+  saveCheckpoint,
+  saveCheckpointAsync,
+} from "./checkpoint/checkpoint.js";
 export type { CheckpointOptions } from "./checkpoint/keeper.js";
 export type { EarlyStoppingOptions } from "./early_stopping.js";
 export { type Evaluation, evaluate } from "./evaluate.js";

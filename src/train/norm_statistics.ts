@@ -30,24 +30,33 @@ export const normKind = (module: Module): string | null =>
  * Runs `body` (a forward pass) while watching what comes into each normalization layer, and gives the statistics of
  * all of them. A layer that is called several times is shown as it was called last; one that is not called is left out.
  */
-export function watchNormLayers<T>(model: Module, body: () => T): { result: T; layers: () => NormLayerStatistics[] } {
+export function watchNormLayers<T>(
+  model: Module,
+  body: () => T,
+): { result: T; layers: () => Promise<NormLayerStatistics[]> } {
   const seen = new Set<Module>();
   const watched = model.namedModules().flatMap(([layer, module]) => {
     const kind = seen.has(module) ? null : normKind(module);
     seen.add(module);
-    return kind === null ? [] : [{ layer, kind, module, forward: module.forward, input: null as Moments | null }];
+    return kind === null
+      ? []
+      : [{ layer, kind, module, forward: module.forward, input: null as Promise<Moments> | null }];
   });
   for (const entry of watched) {
     entry.module.forward = (x: Tensor, ...rest: unknown[]) => {
       entry.input = channelMoments(x, channelAxis(entry.module as NormLayer, x.rank));
+      // Where the forward pass fails, nobody waits for them.
+      entry.input.catch(() => {});
       return entry.forward.call(entry.module, x, ...rest);
     };
   }
   try {
     const result = body();
     const layers = () =>
-      watched.flatMap(({ layer, kind, module, input }) =>
-        input ? [describe(layer, kind, module as NormLayer, input)] : [],
+      Promise.all(
+        watched.flatMap(({ layer, kind, module, input }) =>
+          input ? [describe(layer, kind, module as NormLayer, input)] : [],
+        ),
       );
     return { result, layers };
   } finally {
@@ -55,17 +64,24 @@ export function watchNormLayers<T>(model: Module, body: () => T): { result: T; l
   }
 }
 
-function describe(layer: string, kind: string, module: NormLayer, input: Moments): NormLayerStatistics {
-  const of = (t: Tensor | null | undefined) => (t ? spread(t.dataSync()) : null);
+async function describe(
+  layer: string,
+  kind: string,
+  { runningMean, runningVar, weight, bias }: NormLayer,
+  input: Promise<Moments>,
+): Promise<NormLayerStatistics> {
+  // All are asked for before any is waited for: what they are may change meanwhile.
+  const of = async (t: Tensor | null | undefined) => (t ? spread(await t.data()) : null);
+  const [moments, ...own] = await Promise.all([input, of(runningMean), of(runningVar), of(weight), of(bias)]);
   return {
     layer,
     kind,
-    inputMean: spread(input.means),
-    inputVariance: spread(input.variances),
-    runningMean: of(module.runningMean),
-    runningVariance: of(module.runningVar),
-    gamma: of(module.weight),
-    beta: of(module.bias),
+    inputMean: spread(moments.means),
+    inputVariance: spread(moments.variances),
+    runningMean: own[0],
+    runningVariance: own[1],
+    gamma: own[2],
+    beta: own[3],
   };
 }
 
@@ -81,10 +97,11 @@ interface Moments {
 }
 
 /** Mean and biased variance of each channel, in two passes: E[x^2] - mean^2 cancels for a large mean. */
-function channelMoments(x: Tensor, axis: number): Moments {
-  const values = x.dataSync();
-  const channels = x.shape[axis]!;
-  const inner = x.shape.slice(axis + 1).reduce((a, b) => a * b, 1);
+async function channelMoments(x: Tensor, axis: number): Promise<Moments> {
+  const { shape } = x;
+  const values = await x.data();
+  const channels = shape[axis]!;
+  const inner = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
   const count = values.length / channels;
   const means = new Float64Array(channels);
   const variances = new Float64Array(channels);

@@ -34,7 +34,7 @@ type Batches = Iterator<{ x: Parameters<LossFunction>[0]; y: Parameters<LossFunc
 interface Taken {
   readonly loss: number;
   readonly gradNorm: number | null;
-  readonly layers: NormLayerStatistics[] | null;
+  readonly layers: readonly NormLayerStatistics[] | null;
 }
 
 /** A DataLoader tells of a last batch of one by itself; where all batches are of one, only the model makes it matter. */
@@ -192,18 +192,16 @@ export class TrainingLoop implements TrainerHandle {
     made.loss.dispose();
     if (!Number.isFinite(loss)) throw this.notFinite("loss", loss, step);
     const gradNorm = clipNorm === undefined ? null : await this.clip(clipNorm, step);
-    return scope(() => {
-      const layers = made.layers?.() ?? null;
-      optimizer.step();
-      return { loss, gradNorm, layers };
-    });
+    const layers = (await made.layers?.()) ?? null;
+    scope(() => optimizer.step());
+    return { loss, gradNorm, layers };
   }
 
   /** The loss of the next batch, with its gradients in the parameters; null when the epoch has no batch left. */
   private gradients(
     batches: Batches,
     step: number,
-  ): { loss: Tensor; layers: (() => NormLayerStatistics[]) | null } | null {
+  ): { loss: Tensor; layers: (() => Promise<NormLayerStatistics[]>) | null } | null {
     const { model, normStatisticsEverySteps: every } = this.options;
     const next = batches.next();
     if (next.done) return null;
@@ -337,7 +335,7 @@ export class TrainingLoop implements TrainerHandle {
     scope(() => {
       const before = Object.entries(model.stateDict()).map(([name, t]): [string, StateSource] => [
         name,
-        { shape: t.shape, data: t.dataSync() },
+        t.emptyLike().assign(t),
       ]);
       train.state = state.loader;
       model.loadStateDict(state.model as StateDict);

@@ -72,17 +72,17 @@ async function start(powerPreference: GPUPowerPreference, name: string | undefin
   setDeviceMemory("webgpu", gpu);
   setDeviceKernels("webgpu", webgpu);
   void device.lost.then(({ reason, message }) => {
-    giveUp();
+    giveUp(`one that was lost${message ? ` (${message})` : ""}`);
     gpu.lose(message);
     if (reason !== "destroyed") console.warn(`evenkeel: the WebGPU device was lost${message ? ` (${message})` : ""}`);
   });
   return describe(adapter, gpu);
 }
 
-function giveUp(): void {
+function giveUp(why: string): void {
   current = null;
   setGpu(null);
-  setDeviceMemory("webgpu", null);
+  setDeviceMemory("webgpu", null, why);
   setDeviceKernels("webgpu", null);
 }
 

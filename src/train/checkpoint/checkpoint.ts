@@ -5,11 +5,16 @@ import type { Module, StateDict } from "../../nn/module.js";
 import type { BatchSource, TrainerOptimizer, TrainerScheduler } from "../parts.js";
 import { type FileSystem, readWhole, writeAtomically } from "./atomic_file.js";
 import { decodeCheckpoint, encodeCheckpoint } from "./format.js";
-import { pack, unpack } from "./pack.js";
+import { pack, packAsync, unpack } from "./pack.js";
 
 /** Writes any state that `pack` takes; returns the size of the file. */
 export function writeState(path: string, state: unknown, files?: FileSystem): number {
   return writeAtomically(path, encodeCheckpoint(pack(state)), files);
+}
+
+/** The same for a state on any device, whose numbers are taken now and written once they are all there. */
+export async function writeStateAsync(path: string, state: unknown, files?: FileSystem): Promise<number> {
+  return writeAtomically(path, encodeCheckpoint(await packAsync(state)), files);
 }
 
 /** Reads what writeState wrote; its tensors belong to the scope that is open. */
@@ -34,25 +39,33 @@ export interface SaveOptions extends CheckpointParts {
 /**
  * Saves a model, what trains it, and the state of the random generator in one file, which is there whole or not at all.
  * For loops of your own; a Trainer saves by itself. Throws FileError when the file cannot be written: what was at `path`
- * is then unchanged.
+ * is then unchanged; DeviceError for a model on another device than the CPU, which saveCheckpointAsync saves.
  */
-export function saveCheckpoint(path: string, { model, optimizer, scheduler, loader, extra }: SaveOptions): void {
+export function saveCheckpoint(path: string, parts: SaveOptions): void {
   scope(() => {
-    writeState(path, {
-      model: model.stateDict(),
-      optimizer: optimizer?.stateDict() ?? null,
-      scheduler: scheduler?.stateDict() ?? null,
-      loader: loader?.state ?? null,
-      random: globalRandom.state,
-      extra: extra ?? null,
-    });
+    writeState(path, stateOf(parts));
   });
 }
+
+/** The same for a model on any device: its numbers as they are now, whatever the model does while they are waited for. */
+export async function saveCheckpointAsync(path: string, parts: SaveOptions): Promise<void> {
+  const { written } = scope(() => ({ written: writeStateAsync(path, stateOf(parts)) }));
+  await written;
+}
+
+const stateOf = ({ model, optimizer, scheduler, loader, extra }: SaveOptions) => ({
+  model: model.stateDict(),
+  optimizer: optimizer?.stateDict() ?? null,
+  scheduler: scheduler?.stateDict() ?? null,
+  loader: loader?.state ?? null,
+  random: globalRandom.state,
+  extra: extra ?? null,
+});
 
 /**
  * Loads a checkpoint, also one of a Trainer, into the parts that are given, and returns its `extra`. With an optimizer
  * the random generator takes up its state too: training then goes on as if it had not been cut.
- * Throws FormatError when the file is missing, damaged, or of another model; for the latter it names every difference.
+ * The numbers go to where the parts are. Throws FormatError when the file is missing, damaged, or of another model; for the latter it names every difference.
  */
 export function loadCheckpoint(path: string, { model, optimizer, scheduler, loader }: CheckpointParts): unknown {
   return scope(() => {

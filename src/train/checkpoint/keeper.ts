@@ -5,7 +5,7 @@ import { scope } from "../../memory/scope.js";
 import type { Callback, TrainerHandle } from "../callback.js";
 import type { TrainingState } from "../training_state.js";
 import { type FileSystem, fileReason, nodeFiles } from "./atomic_file.js";
-import { writeState } from "./checkpoint.js";
+import { writeStateAsync } from "./checkpoint.js";
 import { keepCheckpoint } from "./kept.js";
 
 export interface CheckpointOptions {
@@ -67,7 +67,8 @@ export class CheckpointKeeper implements Callback {
   private async save({ step, epoch }: TrainerHandle): Promise<void> {
     const started = performance.now();
     const { path } = this;
-    const bytes = scope(() => writeState(path, this.state(), this.files));
+    const { written } = scope(() => ({ written: writeStateAsync(path, this.state(), this.files) }));
+    const bytes = await written;
     this.savedStep = step;
     try {
       keepCheckpoint(path, step, this.keep, this.files);

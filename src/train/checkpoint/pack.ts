@@ -1,6 +1,6 @@
 import { Tensor, tensor } from "../../autograd/index.js";
-import type { NumberArray } from "../../base/dtype.js";
-import { FormatError, OptionError } from "../../base/errors.js";
+import type { DType, NumberArray } from "../../base/dtype.js";
+import { DeviceError, FormatError, OptionError } from "../../base/errors.js";
 import type { Shape } from "../../base/shape.js";
 import type { CheckpointContent, NamedArray } from "./format.js";
 
@@ -14,12 +14,40 @@ const isNumberArray = (value: unknown): value is NumberArray =>
 
 /**
  * Takes a state apart into JSON and named arrays. It may hold plain objects, arrays, Maps with text keys, texts,
- * numbers, booleans, null, tensors and typed arrays. Throws OptionError for anything else.
+ * numbers, booleans, null, tensors and typed arrays. Throws OptionError for anything else, DeviceError for a tensor on
+ * another device than the CPU.
  */
 export function pack(state: unknown): CheckpointContent {
-  const arrays: NamedArray[] = [];
-  const place = (key: string, name: string, shape: Shape, data: NumberArray): object => {
-    const dtype = data instanceof Float32Array ? "float32" : data instanceof Float64Array ? "float64" : "int32";
+  return takeApart(state, (t, path) => {
+    if (t.device === "cpu") return t.dataSync();
+    throw new DeviceError({
+      rule: "What lies on another device than the CPU has to be waited for when it is saved",
+      got: `${path} on ${t.device}`,
+      fix: "Use await saveCheckpointAsync(path, parts)",
+    });
+  });
+}
+
+/** The same for tensors on any device: their numbers as they are now, whatever is asked of the device next. */
+export async function packAsync(state: unknown): Promise<CheckpointContent> {
+  const { meta, arrays } = takeApart(state, (t) => {
+    const reading = t.data();
+    // Where another part cannot be saved nobody waits for this one.
+    reading.catch(() => {});
+    return reading;
+  });
+  return { meta, arrays: await Promise.all(arrays.map(async ({ data, ...rest }) => ({ ...rest, data: await data }))) };
+}
+
+type Taken<D> = Omit<NamedArray, "data"> & { readonly data: D | NumberArray };
+
+/** `read` gives the numbers of a tensor, or what they can be waited for with. */
+function takeApart<D>(
+  state: unknown,
+  read: (t: Tensor, path: string) => D,
+): { meta: unknown; arrays: readonly Taken<D>[] } {
+  const arrays: Taken<D>[] = [];
+  const place = (key: string, name: string, shape: Shape, dtype: DType, data: D | NumberArray): object => {
     arrays.push({ name, dtype, shape, data });
     return { [key]: arrays.length - 1 };
   };
@@ -31,8 +59,8 @@ export function pack(state: unknown): CheckpointContent {
         ? value
         : { [NUMBER]: Object.is(value, -0) ? "-0" : `${value}` };
     }
-    if (value instanceof Tensor) return place(TENSOR, path, value.shape, value.dataSync());
-    if (isNumberArray(value)) return place(ARRAY, path, [value.length], value);
+    if (value instanceof Tensor) return place(TENSOR, path, value.shape, value.dtype, read(value, path));
+    if (isNumberArray(value)) return place(ARRAY, path, [value.length], dtypeOf(value), value);
     if (Array.isArray(value)) return value.map((item, i) => walk(item, `${path}/${i}`));
     const entries = value instanceof Map ? [...value] : isPlain(value) ? Object.entries(value) : null;
     if (!entries) throw cannotSave(path, Object.prototype.toString.call(value));
@@ -45,6 +73,9 @@ export function pack(state: unknown): CheckpointContent {
   };
   return { meta: walk(state, ""), arrays };
 }
+
+const dtypeOf = (data: NumberArray): DType =>
+  data instanceof Float32Array ? "float32" : data instanceof Float64Array ? "float64" : "int32";
 
 const isPlain = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && [Object.prototype, null].includes(Object.getPrototypeOf(value));
