@@ -17,6 +17,8 @@ export default defineConfig({
   ssr: { resolve: { conditions, externalConditions: conditions } },
   test: {
     env,
+    // Where a missing adapter is a failure and not a reason to skip, as in CI.
+    provide: { requireWebGPU: process.env.EVENKEEL_REQUIRE_WEBGPU === "1" },
     include: ["src/**/*.test.ts", "tests/**/*.test.ts"],
     exclude: ["tests/runtime/**", "**/node_modules/**"],
     testTimeout: 60_000,

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { testOnDevice } from "../../tests/conformance/on_device.js";
 import { normal } from "../../tests/conformance/op_harness.js";
 import { noGrad, type Tensor, tensor } from "../autograd/index.js";
 import { DeviceError, DTypeError, FormatError, OptionError } from "../base/errors.js";
@@ -202,10 +203,42 @@ describe.each(contracts)("$name", ({ make, inputs, state = {} }) => {
   });
 });
 
+const block = () => [new nn.Conv2d(4, 4, 3, { padding: 1, bias: false }), new nn.BatchNorm2d(4), new nn.ReLU()];
+/** Layers that are made of others, or whose contract another one stands for. */
+const others: Pick<Contract, "name" | "make" | "inputs">[] = [
+  { name: "Sequential", make: () => new nn.Sequential(...block()), inputs: image },
+  { name: "Residual", make: () => new nn.Residual(new nn.Sequential(...block())), inputs: image },
+  { name: "Checkpoint", make: () => new nn.Checkpoint(new nn.Sequential(...block())), inputs: image },
+  { name: "ConvTranspose1d", make: (o) => new nn.ConvTranspose1d(4, 3, 3, o), inputs: floats([2, 4, 6]) },
+  { name: "ConvTranspose3d", make: (o) => new nn.ConvTranspose3d(2, 3, 2, o), inputs: floats([1, 2, 3, 3, 3]) },
+  { name: "weightNorm", make: (o) => nn.weightNorm(new nn.Conv2d(4, 3, 3, o)), inputs: image },
+  { name: "weightStandardization", make: (o) => nn.weightStandardization(new nn.Conv2d(4, 3, 3, o)), inputs: image },
+  { name: "spectralNorm", make: (o) => nn.spectralNorm(new nn.Conv2d(4, 3, 3, o)), inputs: image },
+];
+
+describe("on webgpu", () => {
+  for (const { name, make, inputs } of [...contracts, ...others]) {
+    const [first, ...rest] = inputs("float32");
+    const dy = normal([4096]).cast("float32");
+    testOnDevice({
+      kind: "layer",
+      name,
+      tolerance: 2e-6,
+      run: (device) => {
+        manualSeed(5);
+        const layer = make().to(device);
+        const x = first!.to(device).detach();
+        x.requiresGrad = x.dtype !== "int32";
+        const y: Tensor = layer.forward(x, ...rest.map((t) => t.to(device)));
+        if (y.requiresGrad) y.backward(dy.narrow(0, 0, y.size).reshape(y.shape).to(device));
+        return [y, ...[x, ...layer.parameters()].flatMap((t) => (t.grad ? [t.grad] : []))];
+      },
+    });
+  }
+});
+
 test("every layer that nn exports is in the contract, or has its own test", () => {
-  const elsewhere = new Set(
-    "Module Parameter Sequential Residual Checkpoint ConvTranspose1d ConvTranspose3d".split(" "),
-  );
+  const elsewhere = new Set(["Module", "Parameter", ...others.map(({ name }) => name)]);
   const covered = new Set(contracts.map((c) => c.name));
   const isLayer = (v: unknown) => typeof v === "function" && v.prototype instanceof nn.Module;
   const missing = Object.entries(nn)

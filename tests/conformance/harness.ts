@@ -7,6 +7,7 @@ import { reference } from "../../src/kernels/reference/index.js";
 import { setThreads, startThreads, workersReady } from "../../src/kernels/threads/pool.js";
 import { wasm } from "../../src/kernels/wasm/index.js";
 import { Storage } from "../../src/memory/storage.js";
+import { measured } from "./measured.js";
 import { Mirror, noWebGPU } from "./webgpu_mirror.js";
 
 /** Sizes around the SIMD width and the unrolled loops. */
@@ -65,6 +66,15 @@ export interface ConformanceCase {
   run(kernels: KernelSet, make: Maker): Storage[];
 }
 
+/** The reference, which notes the kernels that a case calls. */
+function watched(called: Set<string>): KernelSet {
+  const get = (kernels: KernelSet, name: string) => {
+    called.add(name);
+    return kernels[name as keyof KernelSet];
+  };
+  return new Proxy(reference, { get } as ProxyHandler<KernelSet>);
+}
+
 function outputs(c: ConformanceCase, kernels: KernelSet, float: DType): Float64Array[] {
   const make = new Maker(float, 42);
   try {
@@ -87,6 +97,12 @@ export function relativeError(y: ArrayLike<number>, want: ArrayLike<number>): nu
     if (!(error <= worst)) worst = Number.isNaN(error) ? Number.POSITIVE_INFINITY : error;
   }
   return worst;
+}
+
+/** Whether two arrays hold the same bits, those of NaN among them. */
+function sameBits(a: Float64Array, b: Float64Array): boolean {
+  const [x, y] = [a, b].map((values) => new BigUint64Array(values.buffer));
+  return x!.length === y!.length && x!.every((bits, i) => bits === y![i]);
 }
 
 async function webgpuOutputs(c: ConformanceCase): Promise<Float64Array[]> {
@@ -116,30 +132,40 @@ export function conformance(family: string, cases: readonly ConformanceCase[]): 
     });
 
     for (const c of cases) {
-      test(c.name, () => {
-        const want = outputs(c, reference, "float64");
+      const wanted = () => {
+        const called = new Set<string>();
+        const want = outputs(c, watched(called), "float64");
+        const errorsOf = (got: readonly Float64Array[]) => {
+          expect(got.length).toBe(want.length);
+          return got.map((y, i) => relativeError(y, want[i]!));
+        };
+        return { errorsOf, name: [...called].join(", ") };
+      };
+
+      test(c.name, ({ task }) => {
+        const { errorsOf, name } = wanted();
         const one = single.get(c)!;
         const three = outputs(c, wasm as KernelSet, "float32");
-        expect(one.length).toBe(want.length);
-        for (const [i, y] of one.entries()) {
-          expect(relativeError(y, want[i]!), `output ${i}`).toBeLessThanOrEqual(c.tolerance);
-          const sameBits = Buffer.from(three[i]!.buffer).equals(Buffer.from(y.buffer));
-          expect(sameBits, `output ${i}: bits for 1 and 3 threads`).toBe(true);
+        const errors = errorsOf(one);
+        task.meta.measured = measured({ kind: "kernel", family, name, on: "wasm" }, errors);
+        for (const [i, error] of errors.entries()) {
+          expect(error, `output ${i}`).toBeLessThanOrEqual(c.tolerance);
+          expect(sameBits(three[i]!, one[i]!), `output ${i}: bits for 1 and 3 threads`).toBe(true);
         }
       });
 
-      test(`${c.name}, webgpu`, async ({ skip }) => {
+      test(`${c.name}, webgpu`, async ({ skip, task }) => {
         skip(noWebGPU !== null, noWebGPU ?? "");
-        const want = outputs(c, reference, "float64");
+        const { errorsOf, name } = wanted();
         const got = await webgpuOutputs(c).catch((error: unknown) => {
           if (error instanceof UnsupportedKernel) return error.message;
           throw error;
         });
         if (typeof got === "string") return skip(got);
-        for (const [i, y] of got.entries()) {
-          const limit = c.webgpu ?? Math.max(c.tolerance, 1e-6);
-          expect(relativeError(y, want[i]!), `output ${i}`).toBeLessThanOrEqual(limit);
-        }
+        const errors = errorsOf(got);
+        task.meta.measured = measured({ kind: "kernel", family, name, on: "webgpu" }, errors);
+        const limit = c.webgpu ?? Math.max(c.tolerance, 1e-6);
+        for (const [i, error] of errors.entries()) expect(error, `output ${i}`).toBeLessThanOrEqual(limit);
       });
     }
   });

@@ -9,8 +9,7 @@ import { scope } from "../../src/memory/scope.js";
 import { checkpoint } from "../../src/nn/checkpoint.js";
 import { type Module, Parameter } from "../../src/nn/module.js";
 import { noStatsUpdate } from "../../src/nn/norm/index.js";
-import { relativeError } from "./harness.js";
-import { noWebGPU } from "./webgpu_mirror.js";
+import { testOnDevice } from "./on_device.js";
 
 /** What a normalization layer says about itself, so that one set of tests can hold it to that. */
 export interface NormKind {
@@ -37,8 +36,6 @@ export interface NormKind {
   readonly inexact?: string;
   /** Why a training forward cannot be captured, where it cannot. */
   readonly uncaptured?: string;
-  /** Why a training forward and backward do not run on WebGPU, where they do not; what cannot be captured does not either. */
-  readonly offDevice?: string;
   /** Whether an output follows from the input and the parameters alone, so that training and evaluation agree. */
   readonly sameInEval: boolean;
 }
@@ -60,7 +57,7 @@ function indexOf(flat: number, shape: Shape): number[] {
 /** What every normalization layer keeps to. */
 export function normContract(kind: NormKind): void {
   const { name, make, shape, state, extra = () => [], bad = badEps, wrong, lone, constant, spreads, sameInEval } = kind;
-  const { uncaptured, offDevice = uncaptured } = kind;
+  const { uncaptured } = kind;
   const x = (dtype: DType = "float32") => normal(shape, dtype);
   const run = (layer: Module, input: Tensor, of: Shape = input.shape): Tensor =>
     layer.forward(input, ...extra(input.dtype === "float64" ? "float64" : "float32", of));
@@ -129,28 +126,22 @@ export function normContract(kind: NormKind): void {
       captured.dispose();
     });
 
-    test(`on webgpu${offDevice ? `, refused: ${offDevice}` : " as on the CPU"}`, async ({ skip }) => {
-      skip(noWebGPU !== null, noWebGPU ?? "");
-      const [cpu, gpu] = [stir(make()), make()];
-      gpu.loadStateDict(cpu.stateDict());
-      gpu.to("webgpu");
-      const [input, dy] = [x(), x()];
-      const behind = extra("float32", shape);
-      const run = (layer: Module, on: "cpu" | "webgpu") => {
-        const moved = behind.map((t) => (t instanceof Tensor ? t.to(on) : t));
-        const leaf = input.to(on).detach();
+    const [cpu, gpu] = [stir(make()), make()];
+    gpu.loadStateDict(cpu.stateDict());
+    const [input, dy, behind] = [x(), x(), extra("float32", shape)];
+    testOnDevice({
+      kind: "layer",
+      name,
+      tolerance: 2e-6,
+      run: (device) => {
+        const layer = device === "cpu" ? cpu : gpu.to(device);
+        const moved = behind.map((t) => (t instanceof Tensor ? t.to(device) : t));
+        const leaf = input.to(device).detach();
         leaf.requiresGrad = true;
         const y: Tensor = layer.forward(leaf.add(0), ...moved);
-        y.backward(dy.to(on));
+        y.backward(dy.to(device));
         return [y, leaf.grad!, ...layer.parameters().flatMap((p) => (p.grad ? [p.grad] : []))];
-      };
-      if (offDevice) {
-        expect(() => run(gpu, "webgpu")).toThrow(DeviceError);
-        return;
-      }
-      const want = run(cpu, "cpu").map(values);
-      const got = await Promise.all(run(gpu, "webgpu").map(async (t) => [...(await t.data())]));
-      for (const [i, y] of got.entries()) expect(relativeError(y, want[i]!), `result ${i}`).toBeLessThanOrEqual(2e-6);
+      },
     });
 
     test("an unknown option names the nearest one, and options out of range are refused", () => {

@@ -1,3 +1,4 @@
+import { onDevice } from "../../memory/device.js";
 import { batchView } from "../../norm/views.js";
 import { full, zeros } from "../create.js";
 import type { Tensor } from "../tensor.js";
@@ -24,5 +25,6 @@ export function channelAffine(
   if (!weight && !bias) return x;
   const on = batchView(x.shape, axis);
   const { channels } = on.view;
-  return op({ x, weight, bias }, { on, eps: 0, affineShape: [channels], given: neutralStatistics(channels) });
+  const given = onDevice(x.device, () => neutralStatistics(channels));
+  return op({ x, weight, bias }, { on, eps: 0, affineShape: [channels], given });
 }

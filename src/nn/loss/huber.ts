@@ -1,5 +1,4 @@
 import type { Tensor } from "../../autograd/index.js";
-import { scalar } from "../../autograd/ops/elementwise.js";
 import { checkNumber, readOptions } from "../../base/options.js";
 import { Module } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
@@ -22,7 +21,7 @@ export function huberLoss(input: Tensor, target: Tensor, options?: HuberOptions)
   checkDelta(o.delta);
   const distance = input.sub(target).abs();
   // With m = min(|d|, delta) both branches are m (|d| - m / 2), and its slope meets at |d| = delta by itself.
-  const inner = distance.minimum(scalar(o.delta, distance.dtype));
+  const inner = distance.minimum(o.delta);
   return reduceLoss(inner.mul(distance.sub(inner.mul(0.5))), checkReduction("huberLoss", o.reduction));
 }
 

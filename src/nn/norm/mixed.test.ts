@@ -32,7 +32,6 @@ normContract({
 
 normContract({
   name: "EvoNormB0",
-  offDevice: "arithmetic in float64",
   make: (o) => new EvoNormB0(4, o),
   shape: [3, 4, 5],
   state: ["weight", "bias", "v", "running_var", "num_batches_tracked"],
@@ -45,7 +44,6 @@ normContract({
 
 normContract({
   name: "EvoNormS0",
-  offDevice: "arithmetic in float64",
   make: (o) => new EvoNormS0(4, { groups: 2, ...o }),
   shape: [2, 4, 3],
   state: ["weight", "bias", "v"],

@@ -1,0 +1,63 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { playwright } from "@vitest/browser-playwright";
+import { defineConfig } from "vitest/config";
+
+// The conformance suite of Node in a real Chromium: the same files, on WASM with threads and on the browser's WebGPU.
+
+const browsers = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+const executablePath = browsers.find((path) => existsSync(path));
+const requireWebGPU = process.env.EVENKEEL_REQUIRE_WEBGPU === "1";
+if (!executablePath) {
+  const reason = `No browser, so no tests in one: none of ${browsers.join(", ")} is there (on Debian: apt install chromium)`;
+  if (requireWebGPU) throw new Error(reason);
+  console.warn(reason);
+}
+
+const norms = "src/nn/norm/";
+const contracts = readdirSync(norms)
+  .filter((file) => file.endsWith(".test.ts") && readFileSync(norms + file, "utf8").includes("normContract("))
+  .map((file) => norms + file);
+
+export default defineConfig({
+  // Sources, and of "#gpu", "#workers" and "#blas" what browsers get.
+  resolve: { conditions: ["evenkeel-source", "browser", "import", "default"] },
+  server: {
+    headers: {
+      // SharedArrayBuffer, and so more than one thread, exists on isolated pages only.
+      "Cross-Origin-Opener-Policy": "same-origin",
+      "Cross-Origin-Embedder-Policy": "require-corp",
+    },
+  },
+  test: {
+    include: executablePath ? ["tests/conformance/*.test.ts", "tests/webgpu/*.test.ts", ...contracts] : [],
+    exclude: [
+      // They look for names in the files of tests and docs.
+      "tests/conformance/coverage.test.ts",
+      "tests/conformance/norm_coverage.test.ts",
+      // Minutes of shaders on a software GPU, which Node runs through the same driver.
+      "tests/webgpu/*_accuracy.test.ts",
+    ],
+    passWithNoTests: !executablePath,
+    provide: { requireWebGPU },
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    // All files in one page: one device, whose compiled shaders all of them use.
+    isolate: false,
+    fileParallelism: false,
+    browser: {
+      enabled: true,
+      headless: true,
+      screenshotFailures: false,
+      provider: playwright({
+        launchOptions: {
+          executablePath: executablePath ?? "",
+          args: [
+            ...["--no-sandbox", "--enable-unsafe-webgpu", "--disable-background-networking", "--disable-sync"],
+            ...["--disable-component-update", "--disable-quic", "--no-first-run"],
+          ],
+        },
+      }),
+      instances: [{ browser: "chromium" }],
+    },
+  },
+});
