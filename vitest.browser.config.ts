@@ -39,7 +39,7 @@ export default defineConfig({
     ],
     passWithNoTests: !executablePath,
     provide: { requireWebGPU },
-    testTimeout: 60_000,
+    testTimeout: 240_000,
     hookTimeout: 120_000,
     // All files in one page: one device, whose compiled shaders all of them use.
     isolate: false,

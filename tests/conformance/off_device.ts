@@ -15,6 +15,7 @@ export const offDevice: Readonly<Record<string, string>> = {
   ...{ "FilterResponseNorm with a learned eps": norms, UnitNorm: norms, ScaleNorm: norms, "F.normalize": norms },
   InPlaceActivatedBatchNorm: "backward looks for weights of 0",
   spectralNorm: "power iteration in JavaScript",
+  "F.adaIN": "the gradient to the style's statistics is computed in JavaScript",
   "F.spectralNorm": "u and v are read",
   "F.crossEntropy with class weights": "it reads targets",
   "Tensor.prod": "backward looks for zeros",
