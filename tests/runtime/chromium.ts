@@ -14,15 +14,16 @@ const quiet = [
   ...["--disable-quic", "--no-first-run"],
 ];
 
-/** A headless Chromium; with a GPU in software, or without any. */
-export const launch = (gpu: "software" | "none"): Promise<Browser> =>
-  chromium.launch({
-    executablePath: chromiumPath!,
-    args: [
-      ...quiet,
-      ...(gpu === "software" ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-gpu"]),
-    ],
-  });
+/** Of a headless Chromium with a GPU in software, or without any. */
+export const launchOptions = (gpu: "software" | "none") => ({
+  executablePath: chromiumPath!,
+  args: [
+    ...quiet,
+    ...(gpu === "software" ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-gpu"]),
+  ],
+});
+
+export const launch = (gpu: "software" | "none"): Promise<Browser> => chromium.launch(launchOptions(gpu));
 
 const types: Record<string, string> = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
 
