@@ -14,6 +14,7 @@ export class Pad {
   private pointer: number | null = null;
   private readonly pen = { x: 0.5, y: 0.5, down: false, shown: false };
 
+  private stale = false;
   private readonly canvas: HTMLCanvasElement;
 
   constructor(
@@ -100,9 +101,15 @@ export class Pad {
     this.update();
   }
 
+  /** At most once a frame, however many events there are in it. */
   private update(): void {
-    this.draw();
-    this.changed(this.strokes);
+    if (this.stale) return;
+    this.stale = true;
+    requestAnimationFrame(() => {
+      this.stale = false;
+      this.draw();
+      this.changed(this.strokes);
+    });
   }
 
   private draw(): void {

@@ -64,7 +64,6 @@ function showPhase(now: Phase, text: string): void {
   run.textContent = isGoing(now) ? "Pause" : "Start";
   run.disabled = now === "loading";
   reset.disabled = now === "loading";
-  if (!isGoing(now)) byId("speed").textContent = NOTHING;
 }
 
 function showAlert(text: string | null): void {

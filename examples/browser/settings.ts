@@ -24,9 +24,9 @@ export const learningRates: readonly { readonly value: number; readonly label: s
 ];
 
 export const paces: readonly { readonly value: number; readonly label: string }[] = [
-  { value: 0, label: "as fast as it goes" },
-  { value: 20, label: "20 steps a second" },
-  { value: 4, label: "4 steps a second" },
+  { value: 0, label: "none" },
+  { value: 20, label: "20 steps/s" },
+  { value: 4, label: "4 steps/s" },
 ];
 
 export const defaults: Settings = {

@@ -1,4 +1,4 @@
-import { DeviceError, EvenkeelError, getThreads } from "evenkeel";
+import { DeviceError, getThreads } from "evenkeel";
 import { initWebGPU } from "evenkeel/webgpu";
 import type { Phase, Report, Request } from "./messages.js";
 import { type Device, defaults, type Settings } from "./settings.js";
@@ -84,7 +84,8 @@ class Session {
     else if (request.type === "reset") await this.reset();
     else {
       this.pixels = request.pixels;
-      await this.classify();
+      // A quick hand draws faster than a slow device classifies: only the newest counts.
+      if (!inbox.some(({ type }) => type === "classify")) await this.classify();
     }
   }
 
@@ -98,19 +99,22 @@ class Session {
     this.training.learningRate = settings.learningRate;
   }
 
-  /** What cannot be moved stays where it is, and goes on. */
+  /** Where there is no GPU, training stays where it is and goes on. */
   private async moveTo(device: Device, from: Device): Promise<void> {
+    let text: string | null = null;
     try {
-      const text = device === "webgpu" ? await this.startGpu() : null;
-      await this.land();
-      await this.training?.moveTo(device);
-      this.describeDevice(device, text);
+      if (device === "webgpu") text = await this.startGpu();
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
       this.settings = { ...this.settings, device: from };
       this.describeDevice(from);
       port.postMessage({ type: "failed", text: `No WebGPU here, so training stays on the CPU. ${error.message}` });
+      return;
     }
+    this.describeDevice(device, text);
+    await this.land();
+    await this.training?.moveTo(device);
+    this.speed.clear();
   }
 
   private async startGpu(): Promise<string> {
@@ -177,7 +181,10 @@ class Session {
     const training = this.training!;
     const next = training.step + 1;
     const look = isLook(next);
-    this.flying.push(training.takeStep(look));
+    const flight = training.takeStep(look);
+    // When a step fails, those behind it fail too, and nobody waits for them any more.
+    flight.catch(() => {});
+    this.flying.push(flight);
     const ahead = training.device === "webgpu" && !look && (this.speed.rate ?? 0) > SLOW;
     const room = ahead ? MOST_IN_FLIGHT : 0;
     while (this.flying.length > room) this.take(await this.flying.shift()!);
@@ -238,8 +245,8 @@ class Session {
       this.flying.length = 0;
       this.losses = [];
       const text = error instanceof Error ? error.message : String(error);
-      const kind = error instanceof EvenkeelError ? `${error.name}: ` : "";
-      port.postMessage({ type: "failed", text: `${kind}${text}` });
+      const cause = error instanceof DeviceError ? "The GPU gave up. " : "";
+      port.postMessage({ type: "failed", text: `${cause}${text}` });
       this.say("failed", "Stopped. Reset or Start begins anew.");
     }
   }

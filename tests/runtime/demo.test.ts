@@ -206,11 +206,12 @@ describe.skipIf(!chromiumPath)("the demo page (skipped where no chromium is inst
     const paused = await number(page, "step");
     await page.waitForTimeout(500);
     expect(await number(page, "step")).toBe(paused);
+    expect(await number(page, "speed")).toBeGreaterThan(0);
     await page.click("#reset");
     await until(page, "step", /^0$/);
   });
 
-  test("trains to 95 % on WebGPU, reads a drawing there, and goes on on the CPU and back with the same weights", async () => {
+  test("trains to 95 % on WebGPU, reads a drawing there, goes on on the CPU and back with the same weights, and survives its loss", async () => {
     const page = await open("isolated", {}, "software");
     await page.selectOption("#device", "webgpu");
     await until(page, "device-note", /^WebGPU/);
@@ -232,6 +233,12 @@ describe.skipIf(!chromiumPath)("the demo page (skipped where no chromium is inst
     await untilStep(page, there + 2);
     expect(await number(page, "loss")).toBeLessThan(0.5);
     expect(await text(page, "status")).toBe("Training.");
+    await (await browsers.software.newBrowserCDPSession()).send("Browser.crashGpuProcess");
+    await until(page, "alert", /^The GPU gave up\. .*lost/);
+    expect(await text(page, "run")).toBe("Start");
+    await page.selectOption("#device", "cpu");
+    await page.click("#run");
+    await reach95(page);
   });
 
   test("says in a sentence that there is no WebGPU, and that a learning rate was too large", async () => {
