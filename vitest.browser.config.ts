@@ -20,6 +20,8 @@ const contracts = readdirSync(norms)
 export default defineConfig({
   // Sources, and of "#gpu", "#workers" and "#blas" what browsers get.
   resolve: { conditions: ["evenkeel-source", "browser", "import", "default"] },
+  // Nothing but vitest's own packages is loaded; one found while tests run would reload the page under them.
+  optimizeDeps: { noDiscovery: true },
   server: {
     headers: {
       // SharedArrayBuffer, and so more than one thread, exists on isolated pages only.
@@ -35,6 +37,8 @@ export default defineConfig({
       // They look for names in the files of tests and docs.
       "tests/conformance/coverage.test.ts",
       "tests/conformance/norm_coverage.test.ts",
+      // Ranks are Node's threads.
+      "src/nn/norm/sync_batch_norm.test.ts",
       // Node's processes, and what its Dawn says where something goes wrong.
       "tests/webgpu/process.test.ts",
       "tests/webgpu/awkward.test.ts",
