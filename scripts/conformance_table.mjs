@@ -91,7 +91,10 @@ function kernels() {
 function onDevice(kind) {
   const of = (list) => list.filter((c) => c.kind === kind);
   const names = by(of(all), (c) => c.name);
-  const refused = [...names].filter(([, list]) => list.some((c) => c.refused)).map(([name]) => name);
+  const refused = [...names]
+    .filter(([, list]) => list.some((c) => c.refused))
+    .map(([name]) => name)
+    .sort();
   const ran = [...names.keys()].filter((name) => !refused.includes(name)).sort();
   const cell = (list) =>
     list.length === 0 ? "" : `${shown(largest(list).error)}${list.every((c) => c.passed) ? "" : ", failed"}`;
@@ -132,6 +135,8 @@ Layers on WebGPU against the CPU in float32, result and gradients to the input a
 ${onDevice("layer")}
 `;
 
-if (given.write) writeFileSync(page, text);
-else process.stdout.write(text);
+if (given.write) {
+  writeFileSync(page, text);
+  execFileSync("npx", ["biome", "format", "--write", page], { cwd: root, stdio: "ignore" });
+} else process.stdout.write(text);
 if (all.some((c) => !c.passed)) process.exitCode = 1;
