@@ -67,7 +67,7 @@ export function columnGrad(source: Source & { x: Slot }, { dx, dWeight, dBias }:
   const averages = moving ? new Storage(2 * statistics, "float32", "webgpu") : null;
   if (moving || dWeight || dBias) {
     const later = (moving && merge > 1) || ((dWeight || dBias) && batch > 1);
-    const sums = later ? new Storage(2 * batch * channels, "float32", "webgpu") : null;
+    const sums = later ? new Storage(2 * batch * channels, "float64", "webgpu") : null;
     const own = batch === 1 ? { dWeight, dBias } : {};
     const x = moving || dWeight || activation ? source.x : null;
     columnSums({ ...source, x }, { ...own, sums, averages: merge === 1 ? averages : null });

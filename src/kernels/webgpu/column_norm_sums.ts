@@ -7,10 +7,13 @@ import { CONSTANTS, constantOperands, formatsOf, knownParameters, numberOf, ROOT
 import {
   channelsOf,
   JOIN,
+  JOIN_LANES,
   joinOf,
   joinParameters,
   LANES,
+  OVER_LANES,
   placesIn,
+  SUMS,
   WALK,
   type Walk,
   walkOf,
@@ -18,63 +21,79 @@ import {
 import { run } from "./device.js";
 import { MATH } from "./math.js";
 import type { Program } from "./program.js";
+import { EXACT, exactParameters, ones } from "./wgsl_exact.js";
 import { sumText } from "./wgsl_reduce.js";
 
-/** `gradient_at` is dy through the activation, if there is one. */
 export const GRADIENT = `
-struct Pair { d: E, c: E, g: E }
-/** x less the high part of its mean and less all of it, and the gradient there. */
+struct Pair { x: E, c: E, g: E }
+/** x, x less its mean, and dy through the activation, if there is one. */
 fn pair_at(at: u32, k: Known) -> Pair {
-  let d = x_at(at) - k.high;
-  let c = d - k.low;
+  let x = x_at(at);
+  let c = (x - k.high) - k.low;
   let g = dy_at(at);
-  if (!ACTIVATED) { return Pair(d, c, g); }
+  if (!ACTIVATED) { return Pair(x, c, g); }
   let v = c * (k.root * k.weight) + k.bias;
-  return Pair(d, c, $GRADIENT);
+  return Pair(x, c, $GRADIENT);
 }
 `;
 
-/** Sums of the gradient, and of its products with x less the mean, over parts of each channel. */
+/**
+ * Sums of the gradient, and of its products with x less the mean, over parts of each channel: in two parts, since gradients with a
+ * mean of their own would gather what rounding takes from x less the mean, where it does so by the same for many x. Products are
+ * therefore of what is exact: x less its mean where that is large, and else x, with the mean taken off the sum.
+ */
 const blocks: Program = {
   name: "column_sums",
   operands: {
     ...{ x: { access: "read" }, dy: { access: "read" }, ...constantOperands },
     parts: { access: "write", narrow: true },
   },
-  parameters: { ...knownParameters, plane: "u32" },
+  parameters: { ...knownParameters, ...exactParameters, plane: "u32" },
   lanes: LANES,
   wide: true,
-  code: `${WALK}${CONSTANTS}${MATH}${ACTIVATION}${GRADIENT}
+  code: `${WALK}${EXACT}${OVER_LANES}${CONSTANTS}${MATH}${ACTIVATION}${GRADIENT}
+struct Sums { sum: Sum, products: Sum }
+fn take(s: ptr<function, Sums>, g: E, d: E) {
+  let p = g * d;
+  add(&(*s).sum, g);
+  add(&(*s).products, p);
+  (*s).products.low += fma(g, d, -p);
+}
+
 fn run(group: u32, lane: u32) {
   var w = start(group, lane);
   let k = known_of(w);
-  var sum = E(0.0);
-  var products = E(0.0);
+  let shift = select(k.high, E(0.0), abs(k.high) * k.root < E(4.0));
+  var s: Sums;
   var left = w.loads;
-  for (; left >= 8u; left -= 8u) {
+  for (; left >= 4u; left -= 4u) {
     let a = pair_at(next(&w), k); let b = pair_at(next(&w), k); let c = pair_at(next(&w), k); let d = pair_at(next(&w), k);
-    let e = pair_at(next(&w), k); let f = pair_at(next(&w), k); let g = pair_at(next(&w), k); let h = pair_at(next(&w), k);
-    sum += ((a.g + b.g) + (c.g + d.g)) + ((e.g + f.g) + (g.g + h.g));
-    products += (a.g * a.d + b.g * b.d) + (c.g * c.d + d.g * d.d) + ((e.g * e.d + f.g * f.d) + (g.g * g.d + h.g * h.d));
+    take(&s, a.g, a.x - shift);
+    take(&s, b.g, b.x - shift);
+    take(&s, c.g, c.x - shift);
+    take(&s, d.g, d.x - shift);
   }
   for (; left > 0u; left--) {
     let p = pair_at(next(&w), k);
-    sum += p.g;
-    products += p.g * p.d;
+    take(&s, p.g, p.x - shift);
   }
-  let sums = over_lanes(sum, lane);
-  // Rounding after the low part too would err by the same for many x, and sums of like gradients gather that.
-  let all = over_lanes(products, lane) - k.low * sums;
+  let sum = sum_over_lanes(s.sum, lane);
+  let products = sum_over_lanes(s.products, lane);
+  let moved = times(plus(k.high - shift, k.low), sum);
+  let all = plus(products.high, -moved.high);
+  let low = all.low + (products.low - moved.low);
   if (tells(w, lane)) {
     for (var i = 0u; i < OWN; i++) {
-      parts_set(place_of(w, i), part(sums, i));
-      parts_set(P.plane + place_of(w, i), part(all, i));
+      let at = place_of(w, i);
+      parts_set(at, part(sum.high, i));
+      parts_set(P.plane + at, part(sum.low, i));
+      parts_set(2u * P.plane + at, part(all.high, i));
+      parts_set(3u * P.plane + at, part(low, i));
     }
   }
 }`,
 };
 
-const JOIN_LANES = 64;
 /**
  * The sums of each channel of each batch entry. With one entry they are gradients of bias and weight; with a channel to each
  * statistic, the averages that its dx takes (`averages`: of weight dy, and of weight dy xhat).
@@ -86,32 +105,36 @@ const joining: Program = {
     ...{ sums: { access: "write" }, averages: { access: "write" } },
     ...{ dWeight: { access: "write" }, dBias: { access: "write" } },
   },
-  parameters: { ...joinParameters, channels: "u32", merge: "u32", count: "f32", eps: "f32" },
+  parameters: { ...joinParameters, ...exactParameters, channels: "u32", merge: "u32", count: "f32", eps: "f32" },
   lanes: JOIN_LANES,
-  code: `${JOIN}${ROOT}${sumText("sum", "vec2f", JOIN_LANES)}
+  code: `${JOIN}${ROOT}${EXACT}${SUMS}
 fn run(group: u32, lane: u32) {
   let parts = P.blocks * P.places;
-  var s = vec2f(0.0);
+  var own: Sum;
+  var own_products: Sum;
   for (var j = lane; j < parts; j += LANES) {
     let at = joined(group, j);
-    s += vec2f(parts_at(at), parts_at(P.plane + at));
+    add_sum(&own, Sum(parts_at(at), parts_at(P.plane + at)));
+    add_sum(&own_products, Sum(parts_at(2u * P.plane + at), parts_at(3u * P.plane + at)));
   }
-  let all = sum(s, lane);
+  let all = sum_of(own, lane);
+  let products = sum_of(own_products, lane);
   if (lane > 0u) { return; }
   if (HAS_sums) {
     let plane = P.plane / parts;
-    let v = all.x; sums_set(group, $SUM);
-    { let v = all.y; sums_set(plane + group, $SUM); }
+    { let s = all; sums_set(group, $SUM); }
+    { let s = products; sums_set(plane + group, $SUM); }
   }
+  let sum = rounded(all);
   if (HAS_variance) {
     let v = variance_at(group / P.merge);
-    let root = root_of($VARIANCE + P.eps);
+    let xhats = rounded(products) * root_of($VARIANCE + P.eps);
     let weighed = weight_at(group % P.channels) / P.count;
-    averages_set(2u * group, weighed * all.x);
-    averages_set(2u * group + 1u, weighed * (all.y * root));
-    dWeight_set(group, all.y * root);
+    averages_set(2u * group, weighed * sum);
+    averages_set(2u * group + 1u, weighed * xhats);
+    dWeight_set(group, xhats);
   }
-  dBias_set(group, all.x);
+  dBias_set(group, sum);
 }`,
 };
 
@@ -122,20 +145,25 @@ const affine: Program = {
     ...{ sums: { access: "read" }, variance: { access: "read" } },
     ...{ dWeight: { access: "write" }, dBias: { access: "write" } },
   },
-  parameters: { batch: "u32", channels: "u32", merge: "u32", eps: "f32" },
+  parameters: { ...exactParameters, batch: "u32", channels: "u32", merge: "u32", eps: "f32" },
   lanes: JOIN_LANES,
-  code: `${ROOT}${sumText("sum", "vec2f", JOIN_LANES)}
+  code: `${ROOT}${EXACT}${SUMS}
 fn run(channel: u32, lane: u32) {
-  var s = vec2f(0.0);
+  var own: Sum;
+  var own_xhats: Sum;
   for (var b = lane; b < P.batch; b += LANES) {
     let at = b * P.channels + channel;
     let v = variance_at(at / P.merge);
-    s += vec2f(sums_at(at), sums_at(P.batch * P.channels + at) * root_of($VARIANCE + P.eps));
+    let sum = sums_at(at);
+    let products = sums_at(P.batch * P.channels + at);
+    add_sum(&own, Sum(sum.x, sum.y));
+    add_sum(&own_xhats, times(Sum(products.x, products.y), Sum(root_of($VARIANCE + P.eps), 0.0)));
   }
-  let all = sum(s, lane);
+  let all = sum_of(own, lane);
+  let xhats = sum_of(own_xhats, lane);
   if (lane == 0u) {
-    dBias_set(channel, all.x);
-    dWeight_set(channel, all.y);
+    dBias_set(channel, rounded(all));
+    dWeight_set(channel, rounded(xhats));
   }
 }`,
 };
@@ -198,7 +226,7 @@ export function knownOf({ x, dy, weight, stats, view, eps, activation }: Source)
 
 /** What is made of the sums; null where it is not wanted. */
 export interface Sums {
-  /** [2, batch * channels]: of the gradient, and of its products with x less the mean. */
+  /** float64 [2, batch * channels]: of the gradient, and of its products with x less the mean. */
   readonly sums?: Slot | null;
   readonly averages?: Slot | null;
   readonly dWeight?: Slot | null;
@@ -211,10 +239,10 @@ export function columnSums(source: Source, { sums, averages, dWeight, dBias }: S
   const known = knownOf(source);
   const walk: Walk = walkOf(extent, blocks, known.operands);
   const plane = placesIn(extent, walk);
-  const parts = new Storage(2 * plane, "float32", "webgpu");
+  const parts = new Storage(4 * plane, "float32", "webgpu");
   run(blocks, {
     ...{ operands: { ...known.operands, parts }, groups: walk.groups, wide: walk.wide },
-    parameters: { ...walk.parameters, ...known.parameters, plane },
+    parameters: { ...walk.parameters, ...known.parameters, ...ones, plane },
     constants: { ...walk.constants, ...known.constants },
   });
   const variance = averages || dWeight ? source.stats.variance : null;
@@ -222,8 +250,11 @@ export function columnSums(source: Source, { sums, averages, dWeight, dBias }: S
   const count = outer * inner * merge;
   run(joining, {
     ...{ operands: { parts, weight, variance, sums, averages, dWeight, dBias }, groups: batch * channels },
-    parameters: { ...joinOf(extent, walk), channels, merge, count, eps },
-    constants: { SUM: sums?.dtype === "float64" ? "vec2f(v, 0.0)" : "v", VARIANCE: numberOf(variance, "v") },
+    parameters: { ...joinOf(extent, walk), ...ones, channels, merge, count, eps },
+    constants: {
+      SUM: sums?.dtype === "float64" ? "vec2f(s.high, s.low)" : "rounded(s)",
+      VARIANCE: numberOf(variance, "v"),
+    },
   });
   parts.release();
 }
@@ -233,7 +264,7 @@ export function affineGrad(sums: Slot, { variance }: Stats, view: ColumnView, ep
   const { dWeight, dBias } = to;
   run(affine, {
     ...{ operands: { sums, variance, dWeight, dBias }, groups: channels },
-    ...{ parameters: { batch, channels, merge, eps }, constants: { VARIANCE: numberOf(variance, "v") } },
+    ...{ parameters: { ...ones, batch, channels, merge, eps }, constants: { VARIANCE: numberOf(variance, "v") } },
   });
 }
 

@@ -1,6 +1,7 @@
 import type { ColumnView } from "../../norm/views.js";
 import { fitsFour } from "./pipelines.js";
 import type { Constants, Program } from "./program.js";
+import { joinText } from "./wgsl_reduce.js";
 
 /** Lanes of a workgroup that walks. */
 export const LANES = 256;
@@ -101,12 +102,11 @@ function alongRows({ batch, outer, columns, length }: Extent, wide: boolean, ste
   };
 }
 
-const partsOf = (wide: boolean): Constants =>
-  wide ? { PART: "v[i]", PUT: "r[i]", FOLD: "v.x + v.y + (v.z + v.w)" } : { PART: "v", PUT: "r", FOLD: "v" };
+const partsOf = (wide: boolean): Constants => (wide ? { PART: "v[i]", PUT: "r[i]" } : { PART: "v", PUT: "r" });
 
 /**
  * `start` gives a lane its first element and how many there are, `next` one after the other. `column_of` is the column of a part of an
- * element. `over_lanes` adds up what the lanes of a column have; lanes for which `tells` holds have columns of their own.
+ * element.
  */
 export const WALK = `
 struct Walker { at: u32, along: u32, loads: u32, entry: u32, block: u32, unit: u32, values: f32 }
@@ -153,6 +153,7 @@ fn next(w: ptr<function, Walker>) -> u32 {
 }
 
 fn column_of(w: Walker, i: u32) -> u32 { return select((w.unit * STEP + i) / P.length, w.unit, RUNS); }
+/** Lanes that have columns of their own. */
 fn tells(w: Walker, lane: u32) -> bool { return lane < P.units && (RUNS || w.unit < P.width); }
 /** Where the partial result of a part of an element lies. */
 fn place_of(w: Walker, i: u32) -> u32 {
@@ -168,24 +169,52 @@ fn put(v: E, i: u32, s: f32) -> E {
   $PUT = s;
   return r;
 }
+`;
 
-var<workgroup> room: array<E, LANES>;
+/** `over_lanes` and `sum_over_lanes` add up what the lanes of a column have. Text that needs WALK and EXACT. */
+export const OVER_LANES = `
+var<workgroup> highs: array<E, LANES>;
+var<workgroup> lows: array<E, LANES>;
 fn over_lanes(v: E, lane: u32) -> E {
   workgroupBarrier();
-  room[lane] = v;
+  highs[lane] = v;
   workgroupBarrier();
   var rows = P.abreast;
   while (rows > 1u) {
     let half = (rows + 1u) / 2u;
-    if (lane < (rows - half) * P.units) { room[lane] += room[lane + half * P.units]; }
+    if (lane < (rows - half) * P.units) { highs[lane] += highs[lane + half * P.units]; }
     rows = half;
     workgroupBarrier();
   }
-  return folded(room[lane % P.units]);
+  let all = highs[lane % P.units];
+  if (!RUNS) { return all; }
+  var sum = E(part(all, 0u));
+  for (var i = 1u; i < STEP; i++) { sum += part(all, i); }
+  return sum;
 }
-fn folded(v: E) -> E {
-  if (RUNS) { return E($FOLD); }
-  return v;
+fn sum_over_lanes(s: Sum, lane: u32) -> Sum {
+  workgroupBarrier();
+  highs[lane] = s.high;
+  lows[lane] = s.low;
+  workgroupBarrier();
+  var rows = P.abreast;
+  while (rows > 1u) {
+    let half = (rows + 1u) / 2u;
+    if (lane < (rows - half) * P.units) {
+      let other = lane + half * P.units;
+      var both = Sum(highs[lane], lows[lane]);
+      add_sum(&both, Sum(highs[other], lows[other]));
+      highs[lane] = both.high;
+      lows[lane] = both.low;
+    }
+    rows = half;
+    workgroupBarrier();
+  }
+  let at = lane % P.units;
+  if (!RUNS) { return plus(highs[at], lows[at]); }
+  var sum = Sum(E(part(highs[at], 0u)), E(part(lows[at], 0u)));
+  for (var i = 1u; i < STEP; i++) { add_sum(&sum, Sum(E(part(highs[at], i)), E(part(lows[at], i)))); }
+  return plus(sum.high, sum.low);
 }
 `;
 
@@ -201,6 +230,20 @@ export const joinParameters = {
 export const joinOf = (extent: Extent, walk: Walk): Record<string, number> => ({
   ...{ columns: extent.columns, blocks: walk.blocks, places: walk.places, plane: placesIn(extent, walk) },
 });
+
+export const JOIN_LANES = 64;
+/** `sum_of`: a sum in two parts over the lanes, which all get. Text that needs EXACT, for numbers one by one. */
+export const SUMS = `
+fn pair_plus(a: vec2f, b: vec2f) -> vec2f {
+  let s = plus(a.x, b.x);
+  return vec2f(s.high, s.low + (a.y + b.y));
+}
+${joinText("sum_pairs", "vec2f", JOIN_LANES, JOIN_LANES, "pair_plus(a, b)")}
+fn sum_of(s: Sum, lane: u32) -> Sum {
+  let all = sum_pairs(vec2f(s.high, s.low), lane);
+  return plus(all.x, all.y);
+}
+`;
 
 /** Partial result j of a statistic. */
 export const JOIN = `
