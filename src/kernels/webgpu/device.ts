@@ -7,6 +7,7 @@ import { type Buffer, BufferPool } from "./buffers.js";
 import { decode, encode } from "./numbers.js";
 import { type Pipeline, PipelineCache } from "./pipelines.js";
 import type { Constants, Program } from "./program.js";
+import type { Subgroups } from "./subgroups.js";
 
 /** How many workgroups, where an element of the shader is `step` numbers (1 or 4). */
 export type GroupsBySteps = (step: number) => number;
@@ -40,7 +41,6 @@ export interface Counts {
 export class Gpu implements DeviceMemory {
   readonly buffers: BufferPool;
   readonly counts: Counts = { submits: 0, dispatches: 0, reads: 0 };
-  readonly subgroups: boolean;
   private readonly pipelines: PipelineCache;
   private readonly uniforms: GPUBuffer;
   private readonly parameters = new ArrayBuffer(BATCH * PARAMETER_BYTES);
@@ -54,14 +54,17 @@ export class Gpu implements DeviceMemory {
   /** The first thing that went wrong on the device, which it tells later than it happens. */
   private failure: GPUError | null = null;
 
-  constructor(readonly device: GPUDevice) {
-    this.subgroups = device.features.has("subgroups");
+  /** Shaders add up within `subgroups` if they are given. */
+  constructor(
+    readonly device: GPUDevice,
+    readonly subgroups: Subgroups | null,
+  ) {
     this.buffers = new BufferPool(device, (buffer) => {
       // A submit whose commands use a buffer that is destroyed by then is refused.
       this.flush();
       this.pipelines.forget(buffer);
     });
-    this.pipelines = new PipelineCache(device, this.subgroups, PARAMETER_BYTES);
+    this.pipelines = new PipelineCache(device, subgroups, PARAMETER_BYTES);
     const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
     this.uniforms = device.createBuffer({ size: this.parameters.byteLength, usage });
     device.addEventListener("uncapturederror", (event) => {

@@ -5,12 +5,15 @@ import { setDeviceMemory } from "../../memory/device.js";
 import { setDeviceKernels } from "../dispatch.js";
 import { Gpu, setGpu } from "./device.js";
 import { webgpu } from "./kernels.js";
+import { findSubgroups } from "./subgroups.js";
 
 export interface WebGPUOptions {
   /** Which of several adapters: "high-performance" (default) or "low-power". */
   readonly powerPreference?: "high-performance" | "low-power";
   /** In Node: the adapter whose name has this in it; a wrong name gets the list of them. In a browser that chooses itself. */
   readonly adapter?: string;
+  /** Whether shaders may add up within subgroups, where the device has them. Default true. */
+  readonly subgroups?: boolean;
 }
 
 /** What was found. */
@@ -41,15 +44,16 @@ let named: string | undefined;
  * Throws DeviceError with the reason where there is no WebGPU, no adapter, or no device; StateError where another adapter is in use.
  */
 export function initWebGPU(options?: WebGPUOptions): Promise<WebGPUInfo> {
-  const { powerPreference, adapter } = readOptions("initWebGPU", options, {
+  const { powerPreference, adapter, subgroups } = readOptions("initWebGPU", options, {
     powerPreference: "high-performance" as GPUPowerPreference,
     adapter: undefined as string | undefined,
+    subgroups: true,
   });
   if (current && adapter !== undefined && adapter !== named) return Promise.reject(another(adapter));
   // One at a time: two calls that wait for each other's adapter would make two devices.
   if (!current) {
     named = adapter;
-    current = start(powerPreference, adapter).catch((error: unknown) => {
+    current = start(powerPreference, adapter, subgroups).catch((error: unknown) => {
       current = null;
       throw error;
     });
@@ -57,7 +61,11 @@ export function initWebGPU(options?: WebGPUOptions): Promise<WebGPUInfo> {
   return current;
 }
 
-async function start(powerPreference: GPUPowerPreference, name: string | undefined): Promise<WebGPUInfo> {
+async function start(
+  powerPreference: GPUPowerPreference,
+  name: string | undefined,
+  subgroups: boolean,
+): Promise<WebGPUInfo> {
   const found = await findGPU(name);
   if (typeof found === "string") throw missing(found);
   const adapter = await found.requestAdapter({ powerPreference }).catch((error: unknown) => {
@@ -67,7 +75,7 @@ async function start(powerPreference: GPUPowerPreference, name: string | undefin
   const device = await requestDevice(adapter).catch((error: Error) => {
     throw missing(`an adapter that gives no device (${error.message})`, adapterAdvice);
   });
-  const gpu = new Gpu(device);
+  const gpu = new Gpu(device, subgroups ? await findSubgroups(device, adapter.info) : null);
   setGpu(gpu);
   setDeviceMemory("webgpu", gpu);
   setDeviceKernels("webgpu", webgpu);
@@ -103,7 +111,7 @@ function describe(adapter: GPUAdapter, gpu: Gpu): WebGPUInfo {
   const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
   const maxTensorBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize);
   const shaderF16 = gpu.device.features.has("shader-f16");
-  return { vendor, architecture, description, device, maxTensorBytes, subgroups: gpu.subgroups, shaderF16 };
+  return { vendor, architecture, description, device, maxTensorBytes, subgroups: gpu.subgroups !== null, shaderF16 };
 }
 
 const missing = (reason: string, fix?: string): DeviceError =>

@@ -2,6 +2,7 @@ import { DeviceError } from "../../base/errors.js";
 import { DeviceSlot, type Slot } from "../../memory/heap.js";
 import type { Buffer } from "./buffers.js";
 import { type Binding, type Constants, elementOf, type Program, shaderText } from "./program.js";
+import type { Subgroups } from "./subgroups.js";
 
 type Operands = Readonly<Record<string, Slot | null | undefined>>;
 
@@ -23,7 +24,7 @@ export class PipelineCache {
 
   constructor(
     private readonly device: GPUDevice,
-    private readonly subgroups: boolean,
+    private readonly subgroups: Subgroups | null,
     private readonly parameterBytes: number,
   ) {}
 

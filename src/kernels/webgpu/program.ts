@@ -1,4 +1,6 @@
 import type { DType } from "../../base/dtype.js";
+import type { Subgroups } from "./subgroups.js";
+import { withJoins } from "./wgsl_reduce.js";
 
 /**
  * How a shader uses an operand. `absent` is what reads of it give where the call has none; writes are then left out. One that
@@ -50,12 +52,12 @@ export function shaderText(
   bindings: readonly Binding[],
   constants: Constants,
   wide: boolean,
-  subgroups: boolean,
+  subgroups: Subgroups | null,
 ): string {
   const starts = Object.keys(program.operands).map((name) => `${name}_start: u32`);
   const parameters = Object.entries(program.parameters).map(([name, type]) => `${name}: ${type}`);
   const lines = [
-    ...(subgroups ? ["enable subgroups;"] : []),
+    ...(subgroups ? ["enable subgroups;", "var<private> subgroup_lanes: u32;"] : []),
     `struct Parameters { groups: u32, ${[...starts, ...parameters].join(", ")} }`,
     "@group(0) @binding(0) var<uniform> P: Parameters;",
     ...aliases(wide),
@@ -69,9 +71,10 @@ export function shaderText(
         `@group(0) @binding(${i + 1}) var<storage, ${write ? "read_write" : "read"}> b${i}: array<${element}>;`,
     ),
     ...Object.entries(program.operands).map(([name, operand]) => accessors(name, operand, bindings, wide)),
-    filled(program.code, constants),
+    withJoins(filled(program.code, constants), subgroups),
     `@compute @workgroup_size(${program.lanes})
-fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) extent: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) extent: vec3u, @builtin(local_invocation_index) lane: u32${subgroups ? ", @builtin(subgroup_size) size: u32" : ""}) {
+  ${subgroups ? "subgroup_lanes = size;" : ""}
   let group = id.y * extent.x + id.x;
   if (group < P.groups) { run(group, lane); }
 }`,
