@@ -4,8 +4,8 @@ import { conv, convInputs, matmul, matmulInputs } from "./products.js";
 import { RandomInputs } from "./random.js";
 import { step } from "./steps.js";
 
-/** Types of the operands. A type is timed where the library has it on the device. */
-const dtypes = ["float32"];
+/** Types of the operands that the library has on the device, and bytes of a number. */
+const dtypes = { float32: 4 };
 
 /** Normalizations by layer and layout; "last" of layers and RMS is rows, "first" all of [C, H, W]. */
 const chosen = [
@@ -18,17 +18,26 @@ const squares = { gpu: [1024, 2048, 4096], tiny: [128] };
 const images = { gpu: 64, tiny: 4 };
 const models = { gpu: ["digits-cnn", "mlp", "transformer"], tiny: ["digits-cnn"] };
 
+/** A case, made for float32, with operands of this type. */
+function typed(c, dtype) {
+  if (dtype === "float32") return { ...c, dtype };
+  const share = dtypes[dtype] / dtypes.float32;
+  const traffic =
+    c.traffic && Object.fromEntries(Object.entries(c.traffic).map(([mode, bytes]) => [mode, share * bytes]));
+  return { ...c, dtype, id: `${c.id} ${dtype}`, traffic, bytes: c.bytes && share * c.bytes };
+}
+
 function casesOf(size) {
   const norms = normsOf([size]).filter(({ norm, layout }) => chosen.includes(`${norm} ${layout}`));
   const large = norms.map((c) => ({ ...c, bytes: c.traffic.eval / 2 }));
-  return dtypes.flatMap((dtype) =>
+  return Object.keys(dtypes).flatMap((dtype) =>
     [
       ...large,
       ...elementsOf(size, rows[size]),
       ...squares[size].map((n) => matmul(String(n), n, n, n)),
       ...[conv("3x3 1>32 28x28", images[size], 1, 28, 32, 3), conv("3x3 32>64 14x14", images[size], 32, 14, 64, 3)],
       ...models[size].map((model) => ({ ...step(model), modes: ["queue"] })),
-    ].map((c) => ({ ...c, dtype })),
+    ].map((c) => typed(c, dtype)),
   );
 }
 

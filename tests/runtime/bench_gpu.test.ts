@@ -69,9 +69,15 @@ test("a run checks, times, and writes its files; torch's absence and software ar
   expect(readFileSync(join(folder, "results.md"), "utf8")).toContain("| rms last tiny backward |");
 });
 
-test("the shaders of a row read x once and write y once", async () => {
-  const { code, out } = await bench(["--quick", "--traffic", "--only", "rms last"]);
+test("the shaders of a row read x once and write y once; of a long row, x and dy twice for its gradients", async () => {
+  const { code, out } = await bench(["--quick", "--traffic", "--only", "rms last", "--only", "layer first backward"]);
   expect(code).toBe(0);
+  const [, long] = out.split("layer first tiny backward");
+  const readers = long!
+    .split("\nrms")[0]!
+    .split("\n")
+    .filter((line) => line.includes(": x "));
+  expect(readers.map((line) => line.trim().split(":")[0])).toEqual(["row_norm_grad_columns", "row_norm_grad_dx"]);
   expect(out).toMatch(/rms last tiny forward; 1 MB; 1\.00\n {4}row_norm: .*: x 1\.00, y 1\.00/);
   expect(out).toMatch(/rms last tiny backward; 1 MB; 1\.00\n {4}row_norm_grad: .*: x 1\.00, dy 1\.00, dx 1\.00/);
 });

@@ -77,11 +77,15 @@ def calibrate(run, warm):
     return last / at
 
 
-def read(inputs, dtype=torch.float32):
+def read(inputs, dtype):
     return {
         name: torch.from_numpy(np.fromfile(given["file"], dtype=np.float32)).reshape(given["shape"]).to(device, dtype)
         for name, given in inputs.items()
     }
+
+
+def type_of(subject):
+    return getattr(torch, subject.get("dtype", "float32"))
 
 
 def write(results, folder):
@@ -113,7 +117,7 @@ def compare(request):
         name: torch.from_numpy(np.fromfile(place["file"], dtype=np.float64 if place["bits"] == 64 else np.float32))
         for name, place in request["results"].items()
     }
-    own = kinds[subject["kind"]](subject, read(request["inputs"])).results()
+    own = kinds[subject["kind"]](subject, read(request["inputs"], type_of(subject))).results()
     return {"given": largest_error(given, expected), "own": largest_error(own, expected)}
 
 
@@ -128,7 +132,7 @@ def answer(request):
     if action == "prepare":
         prepared = None
         subject = request["subject"]
-        prepared = kinds[subject["kind"]](subject, read(request["inputs"]))
+        prepared = kinds[subject["kind"]](subject, read(request["inputs"], type_of(subject)))
         return {"results": write(prepared.results(), request["folder"]) if request["check"] else {}}
     if action == "calibrate":
         return {"ms": calibrate(prepared.run[request["mode"]], request["warm"])}

@@ -1,4 +1,3 @@
-import type { Slot } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
 import type { RowView } from "../../norm/views.js";
 import type { NormGrads } from "../kernel_set.js";
@@ -103,36 +102,67 @@ fn run(group: u32, lane: u32) {
 }`,
 }));
 
-/** Sums of dy * xhat and of dy over blocks of rows, of each column: each lane walks down one, or four. */
-const columns = new Programs<GradLayout>((kind) => ({
-  name: "row_norm_grad_columns",
-  operands: { ...gradOperands(kind.runs), partial: PAIRS_OUT },
-  parameters: { ...rowParameters, batch: "u32", block: "u32", tiles: "u32" },
-  lanes: LANES,
-  wide: kind.wide,
-  code: `${gradText(kind)}
+interface ColumnKind extends GradLayout {
+  /** Whether sums of rows are wanted too. */
+  readonly summed: boolean;
+}
+
+/** Rows that a lane has under way at once. */
+const ABREAST = [0, 1];
+
+/**
+ * Sums of dy * xhat and of dy over blocks of rows, of each column: each lane walks down one, or four. And sums over its tile of
+ * columns for each row of what dx takes, weight * dy * xhat and weight * dy, so that x and dy are not read for those again.
+ */
+const columns = new Programs<ColumnKind>((kind) => {
+  const { wide, op, centred, summed } = kind;
+  const rows = (text: (k: number) => string): string => ABREAST.map(text).join("\n    ");
+  const rowSums = `
+    let all = sum(vec4f(total(w0 * c0), total(w0), total(w1 * c1), total(w1)), lane);
+    if (lane == 0u) {
+      sums_set(r0 * P.tiles + tile, all.xy);
+      if (n + 1u < end) { sums_set(r1 * P.tiles + tile, all.zw); }
+    }`;
+  return {
+    name: "row_norm_grad_columns",
+    operands: { ...gradOperands(kind.runs), partial: PAIRS_OUT, sums: PAIRS_OUT },
+    parameters: { ...rowParameters, batch: "u32", block: "u32", tiles: "u32" },
+    lanes: LANES,
+    wide,
+    code: `${gradText(kind)}
+${summed ? sumText("sum", "vec4f", LANES) : ""}
 fn run(group: u32, lane: u32) {
-  let i = group % P.tiles * LANES + lane;
-  if (i >= P.steps) { return; }
+  let tile = group % P.tiles;
+  let i = min(tile * LANES + lane, P.steps - 1u);
+  let inside = tile * LANES + lane < P.steps;
   let which = group / P.tiles;
   let begin = which / P.sets * P.block;
+  let end = min(begin + P.block, P.batch);
   var dw = E(0.0);
   var db = E(0.0);
-  for (var n = begin; n < min(begin + P.block, P.batch); n += 1u) {
-    let r = n * P.sets + which % P.sets;
-    let at = r * P.steps + i;
-    ${statsOf(kind.centred)}
-    let c = ${xhat("x_at(at)", kind.centred)};
-    var g = dy_at(at);
-    ${kind.op ? "g = through(c * weight_of(r, i) + bias_of(r, i), g);" : ""}
-    dw += g * c;
-    db += g;
+  for (var n = begin; n < end; n += ${ABREAST.length}u) {
+    ${rows((k) => `let r${k} = min(n + ${k}u, end - 1u) * P.sets + which % P.sets; let at${k} = r${k} * P.steps + i;`)}
+    ${rows((k) => `let x${k} = x_at(at${k}); let y${k} = dy_at(at${k});`)}
+    ${rows((k) => `let c${k} = xhat_of(x${k}, r${k});`)}
+    ${rows((k) => {
+      const g = op ? `through(c${k} * weight_of(r${k}, i) + bias_of(r${k}, i), y${k})` : `y${k}`;
+      return `let g${k} = select(E(0.0), ${g}, inside && n + ${k}u < end);`;
+    })}
+    // A row that stands in for one beyond the end adds nothing, not even its Inf or NaN.
+    ${rows((k) => `dw += select(E(0.0), g${k} * c${k}, n + ${k}u < end); db += g${k};`)}
+    ${summed ? rows((k) => `let w${k} = g${k} * weight_of(r${k}, i);`) + rowSums : ""}
   }
-  ${(kind.wide ? [".x", ".y", ".z", ".w"] : [""])
+  if (!inside) { return; }
+  ${(wide ? [".x", ".y", ".z", ".w"] : [""])
     .map((c, k) => `partial_set((which * P.steps + i) * STEP + ${k}u, vec2f(dw${c}, db${c}));`)
     .join("\n  ")}
+}
+fn xhat_of(x: E, r: u32) -> E {
+  ${statsOf(centred)}
+  return ${xhat("x", centred)};
 }`,
-}));
+  };
+});
 
 interface Call {
   readonly operands: Dispatch["operands"];
@@ -146,19 +176,25 @@ interface Call {
 export function longGradients(call: Call): void {
   const { out, view, layout } = call;
   const affine = out.dWeight !== null || out.dBias !== null;
+  const byColumns = affine && layout.runs === "none";
+  if (!byColumns && !out.dx && layout.runs === "none") return;
+  const sums = byColumns ? columnSums(call) : partSums(call);
+  if (!sums) return;
+  const { partial, within, count } = sums;
+  if (affine && !byColumns) mergeAffine(partial, out, view.rows / view.groups, view.groups * within, count);
   // dx comes last, since it may lie where x or dy does.
-  if (affine && layout.runs === "none") columnSums(call);
-  if (!out.dx && layout.runs === "none") return;
-  const { partial, within, count } = partSums(call);
-  if (affine && layout.runs !== "none") {
-    mergeAffine(partial, out, view.rows / view.groups, view.groups * within, count);
-  }
-  if (out.dx) rowsDx(call, partial, within, count);
+  if (out.dx) rowsDx(call, sums);
   partial.release();
 }
 
 /** Pairs [rows, within, count]: `within` runs a row, in `count` parts each. */
-function partSums({ operands, view: { rows, size, inner }, parameters, layout }: Call) {
+interface Parts {
+  readonly partial: Storage;
+  readonly within: number;
+  readonly count: number;
+}
+
+function partSums({ operands, view: { rows, size, inner }, parameters, layout }: Call): Parts {
   const { runs } = layout;
   const within = runs === "none" ? 1 : size / inner;
   // A part begins where a run does, which four elements at a time need not hit.
@@ -179,7 +215,7 @@ function partSums({ operands, view: { rows, size, inner }, parameters, layout }:
   return { partial, within, count };
 }
 
-function rowsDx({ operands, view, parameters, layout }: Call, partial: Slot, within: number, count: number): void {
+function rowsDx({ operands, view, parameters, layout }: Call, { partial, within, count }: Parts): void {
   const { rows, groups: sets } = view;
   const sums = new Storage(rows, "float64", "webgpu");
   const { width } = spread(within * count, rows);
@@ -193,17 +229,21 @@ function rowsDx({ operands, view, parameters, layout }: Call, partial: Slot, wit
   sums.release();
 }
 
-function columnSums({ operands, out, view: { rows, size, groups: sets }, parameters, layout }: Call): void {
+/** dWeight and dBias; and for dx the sums of rows, a part for each tile of columns. */
+function columnSums({ operands, out, view: { rows, size, groups: sets }, parameters, layout }: Call): Parts | null {
   const batch = rows / sets;
   const tiles = Math.ceil(parameters.steps! / LANES);
   const block = Math.max(1, Math.min(MOST_ROWS, Math.ceil((rows * tiles) / BUSY)));
   const blocks = Math.ceil(batch / block);
+  const summed = out.dx !== null;
   const partial = new Storage(blocks * sets * size, "float64", "webgpu");
-  run(columns.get(layout), {
-    operands: { ...operands, dx: null, partial },
+  const sums = summed ? new Storage(rows * tiles, "float64", "webgpu") : null;
+  run(columns.get({ ...layout, summed }), {
+    operands: { ...operands, dx: null, partial, sums },
     parameters: { ...parameters, batch, block, tiles },
     groups: blocks * sets * tiles,
   });
   mergeAffine(partial, out, blocks, sets * size, 1);
   partial.release();
+  return sums && { partial: sums, within: 1, count: tiles };
 }
