@@ -62,6 +62,9 @@ fn rho_of(variance: vec2f) -> f32 {
 /** Workgroups that keep a large device busy. */
 export const BUSY = 512;
 
+/** How many elements a lane can keep: shaders are made for these alone, so that rows of many sizes share few. */
+const KEPT = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
+
 /**
  * Lanes that share a row of `steps` elements, and how many each keeps in registers: up to four where there is work for the
  * whole device, since a lane with more loads under way hides their latency, and more only where the lanes run out.
@@ -69,7 +72,8 @@ export const BUSY = 512;
 export function spread(steps: number, rows: number): { readonly width: number; readonly kept: number } {
   const each = Math.min(4, Math.max(1, Math.floor((rows * steps) / (LANES * BUSY))));
   const width = Math.min(LANES, 2 ** Math.ceil(Math.log2(Math.max(1, Math.ceil(steps / each)))));
-  return { width, kept: Math.max(1, Math.ceil(steps / width)) };
+  const kept = Math.max(1, Math.ceil(steps / width));
+  return { width, kept: KEPT.find((size) => size >= kept) ?? kept };
 }
 
 export const groupsOf = (rows: number, width: number): number => Math.ceil(rows / (LANES / width));
