@@ -3,7 +3,7 @@
 //   node scripts/conformance_table.mjs --node a.json,b.json --chromium c.json   of results that vitest's json reporter wrote
 //   --write                                                             to docs/webgpu_results.md
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -83,8 +83,17 @@ function kernels() {
     name,
     ...columns.map(([, list, on]) => cell(of(list, on).filter((c) => `${c.family}: ${c.name}` === name))),
   ]);
+  const folder = join(root, "tests/conformance");
+  const texts = readdirSync(folder).map((file) =>
+    file.endsWith(".test.ts") ? readFileSync(join(folder, file), "utf8") : "",
+  );
+  const families = texts.flatMap((text) => [...text.matchAll(/^conformance\(\s*"([^"]+)"/gm)].map((match) => match[1]));
+  const absent = families.filter((family) =>
+    columns.some(([, list, on]) => !of(list, on).some((c) => c.family === family)),
+  );
   const total = ["all", ...columns.map(([, list, on]) => cell(of(list, on)))];
-  return table(["family: kernels called", ...columns.map(([head]) => head)], [...rows, total]);
+  const made = table(["family: kernels called", ...columns.map(([head]) => head)], [...rows, total]);
+  return absent.length > 0 ? `${made}\n\nNot measured everywhere in this run: ${absent.join(", ")}.` : made;
 }
 
 /** Ops or layers: which run, with their errors, and which are refused. */
