@@ -23,6 +23,8 @@ export interface RunStartEvent {
   /** Steps that an earlier process did; 0 unless resumed. */
   readonly step: number;
   readonly parameters: number;
+  /** Where the model computes; files of early runs lack it. */
+  readonly device?: string;
   /** What the run was made with, for people to read. */
   readonly settings: Readonly<Record<string, string | number | boolean | null>>;
 }

@@ -39,7 +39,7 @@ export const benchCommand: AddCommand = (program, done) => {
     .option("--profile", "time and bytes of each op, and a page with a flame chart")
     .option("--json", "end with one line of JSON on standard output")
     .option("--out <folder>", "where bench.json and profile.html go (default: runs/<time>, if there is a page)")
-    .action((options: BenchOptions) => done(bench(options)));
+    .action(async (options: BenchOptions) => done(await bench(options)));
 };
 
 /** Unlike for training, more threads than the machine has are of no use here: they measure the scheduler. */
@@ -56,8 +56,8 @@ interface Result {
   readonly profiled: StepProfile | null;
 }
 
-function bench(options: BenchOptions): number {
-  const machine = setUp({ ...options, device: "cpu" });
+async function bench(options: BenchOptions): Promise<number> {
+  const machine = await setUp({ ...options, device: "cpu" });
   const steps = options.steps ?? (options.quick ? QUICK_STEPS : STEPS);
   // A folder that cannot be made is to be known before the timings.
   const folder = options.out !== undefined || options.profile ? makeFolder(options.out) : null;

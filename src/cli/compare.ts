@@ -1,3 +1,4 @@
+import type { DeviceName } from "../memory/device.js";
 import { EventLog, summarise, Trainer } from "../train/index.js";
 import { resultsTable } from "../train/report/report.js";
 import { exitCodeOf, type StopSignal } from "../train/signals.js";
@@ -21,7 +22,7 @@ interface CompareOptions {
   readonly lr: number;
   readonly seed: number;
   readonly threads?: number;
-  readonly device: string;
+  readonly device: DeviceName;
   readonly out?: string;
   readonly json?: true;
 }
@@ -36,11 +37,11 @@ export const compareCommand: AddCommand = (program, done) => {
 };
 
 async function compare(options: CompareOptions): Promise<number> {
-  const machine = setUp(options);
+  const machine = await setUp(options);
   const splits = loadData(options.data, options.dataDir);
   const folder = makeFolder(options.out);
   const sizes = [...new Set(options.batchSizes ?? [options.batchSize])];
-  const { data, epochs, lr } = options;
+  const { data, epochs, lr, device } = options;
   const seeds = Array.from({ length: options.seeds }, (_, i) => options.seed + i);
   const several = sizes.length > 1 || seeds.length > 1;
   const runs: Run[] = [];
@@ -49,7 +50,7 @@ async function compare(options: CompareOptions): Promise<number> {
     if (signal) break;
     const log = new EventLog(norm);
     const settings = {
-      ...{ data, norm, epochs, batchSize, seed },
+      ...{ data, norm, epochs, batchSize, seed, device },
       dataDir: options.dataDir ?? null,
       lr: rateFor(batchSize, options),
     };
@@ -71,7 +72,7 @@ async function compare(options: CompareOptions): Promise<number> {
     `${epochs} epochs, batch size ${sizes.join(", ")}, AdamW with learning rate ${lr}${scaled}, ${seedText(seeds)}`,
   ];
   const summary = {
-    ...{ command: "compare", data, epochs, lr, seed: options.seed, machine },
+    ...{ command: "compare", data, epochs, lr, seed: options.seed, device, machine },
     runs: runs.map((run) => ({ batchSize: run.batchSize, seed: run.seed, ...summarise(run) })),
   };
   const report = writeResults(

@@ -1,5 +1,6 @@
 import { manualSeed } from "../base/random.js";
 import { DataLoader, type ImageSplits } from "../data/index.js";
+import type { DeviceName } from "../memory/device.js";
 import { CrossEntropyLoss } from "../nn/index.js";
 import { AdamW, CosineWarmup, weightDecayGroups } from "../optim/index.js";
 import type { TrainerOptions } from "../train/index.js";
@@ -15,6 +16,7 @@ export type Settings = {
   readonly batchSize: number;
   readonly lr: number;
   readonly seed: number;
+  readonly device: DeviceName;
 };
 
 export const defaults = { data: "digits", norm: "batch", epochs: 12, batchSize: 32, lr: 0.005, seed: 0 } as const;
@@ -29,9 +31,9 @@ const FEWEST_STEPS_BETWEEN = 10;
 
 /** Everything a Trainer takes for these settings, made from the seed alone. */
 export function experiment(settings: Settings, splits: ImageSplits): TrainerOptions & { readonly settings: Settings } {
-  const { epochs, batchSize, lr, seed, norm } = settings;
+  const { epochs, batchSize, lr, seed, norm, device } = settings;
   manualSeed(seed);
-  const model = convNet(splits, norm);
+  const model = convNet(splits, norm).to(device);
   const optimizer = new AdamW(weightDecayGroups(model, WEIGHT_DECAY), { lr });
   // A last batch of one sample is nothing to take a variance of.
   const train = new DataLoader(splits.train, { batchSize, shuffle: true, dropLast: true, seed });

@@ -1,10 +1,13 @@
 import { availableParallelism } from "node:os";
 import type { Command } from "commander";
-import { checkDevice } from "../autograd/index.js";
 import { getThreads, setThreads } from "../kernels/threads/pool.js";
+import { initWebGPU } from "../kernels/webgpu/index.js";
+import type { DeviceName } from "../memory/device.js";
 import { dataNames } from "./datasets.js";
 import { defaults } from "./experiment.js";
 import { count, oneOf, rate, threads, wholeNumber } from "./values.js";
+
+export const deviceNames = ["cpu", "webgpu"] as const;
 
 /** The options that `train` and `compare` share. */
 export function addSharedOptions(command: Command): Command {
@@ -17,16 +20,21 @@ export function addSharedOptions(command: Command): Command {
     .option("--lr <rate>", "highest learning rate; it rises first and then falls along a cosine", rate, lr)
     .option("--seed <n>", "seed of everything random; equal seeds give equal bits", wholeNumber, seed)
     .option("--threads <n>", `threads to compute on (default: the ${availableParallelism()} of this machine)`, threads)
-    .option("--device <name>", "where to compute: cpu", "cpu")
+    .option("--device <name>", `where to compute: ${deviceNames.join(", ")}`, oneOf(deviceNames), "cpu")
     .option("--out <folder>", "where results go (default: runs/<time>)")
     .option("--json", "end with one line of JSON on standard output");
 }
 
-/** Sets threads and device; returns a line that tells when and on what the command runs. */
-export function setUp({ threads, device }: { threads?: number; device: string }): string {
-  checkDevice(device);
+/**
+ * Sets threads and finds the device; returns a line that tells when and on what the command runs. Throws DeviceError where
+ * there is no such device.
+ */
+export async function setUp({ threads, device }: { threads?: number; device: DeviceName }): Promise<string> {
+  const gpu = device === "webgpu" ? await initWebGPU() : null;
   if (threads !== undefined) setThreads(threads);
   const n = getThreads();
   const now = new Date().toISOString().slice(0, 16).replace("T", " ");
-  return `${now} UTC, Node ${process.version} on ${process.platform} ${process.arch}, ${n} thread${n === 1 ? "" : "s"}`;
+  const cpu = `${process.platform} ${process.arch}, ${n} thread${n === 1 ? "" : "s"}`;
+  const on = gpu ? `, webgpu: ${gpu.description || gpu.device || gpu.vendor}` : "";
+  return `${now} UTC, Node ${process.version} on ${cpu}${on}`;
 }

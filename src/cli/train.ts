@@ -2,6 +2,7 @@ import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Command } from "commander";
 import { FormatError } from "../base/errors.js";
+import type { DeviceName } from "../memory/device.js";
 import { scope } from "../memory/scope.js";
 import { readState } from "../train/checkpoint/checkpoint.js";
 import { summarise, Trainer, type TrainerResult } from "../train/index.js";
@@ -25,7 +26,7 @@ interface TrainOptions {
   readonly lr: number;
   readonly seed: number;
   readonly threads?: number;
-  readonly device: string;
+  readonly device: DeviceName;
   readonly out?: string;
   readonly resume?: string;
   readonly json?: true;
@@ -42,11 +43,11 @@ export const trainCommand: AddCommand = (program, done) => {
 };
 
 async function train(options: TrainOptions, command: Command): Promise<number> {
-  const machine = setUp(options);
   const resume = options.resume === undefined ? null : checkpointPath(options.resume);
   const { settings, step } = resume
     ? savedRun(resume, options, command)
     : { settings: settingsOf(options), step: null };
+  const machine = await setUp({ ...options, device: settings.device });
   const splits = loadData(settings.data, settings.dataDir ?? undefined);
   const folder = makeFolder(options.out ?? (resume ? dirname(resume) : undefined));
   const events = new EventFile(join(folder, "events.jsonl"), step);
@@ -80,8 +81,8 @@ async function train(options: TrainOptions, command: Command): Promise<number> {
   return 0;
 }
 
-const settingsOf = ({ data, dataDir, norm, epochs, batchSize, lr, seed }: TrainOptions): Settings => ({
-  ...{ data, dataDir: dataDir ?? null, norm, epochs, batchSize, lr, seed },
+const settingsOf = ({ data, dataDir, norm, epochs, batchSize, lr, seed, device }: TrainOptions): Settings => ({
+  ...{ data, dataDir: dataDir ?? null, norm, epochs, batchSize, lr, seed, device },
 });
 
 const describe = ({ epochs, batchSize, lr, seed }: Settings): string =>
@@ -93,7 +94,7 @@ function checkpointPath(given: string): string {
 }
 
 /** What may differ from the run that is resumed; the rest comes from it, and saying something else is an error. */
-const mayChange: readonly (keyof Settings)[] = ["epochs", "dataDir"];
+const mayChange: readonly (keyof Settings)[] = ["epochs", "dataDir", "device"];
 
 function savedRun(path: string, options: TrainOptions, command: Command): { settings: Settings; step: number } {
   const { settings, step } = scope(() => {
@@ -116,7 +117,8 @@ function savedRun(path: string, options: TrainOptions, command: Command): { sett
     );
   }
   const changes = Object.fromEntries(said.map((key) => [key, given[key]]));
-  return { settings: { ...settings, ...changes }, step };
+  // Runs of before there was a choice were on the CPU.
+  return { settings: { ...settings, device: settings.device ?? "cpu", ...changes }, step };
 }
 
 function sentence(r: TrainerResult): string {

@@ -139,6 +139,7 @@ export class TrainingLoop implements TrainerHandle {
       stepsPerEpoch: train.length,
       step: this.step,
       parameters: model.parameters().reduce((n, p) => n + numberOfElements(p.shape), 0),
+      device: model.device,
       settings,
     });
   }

@@ -34,9 +34,15 @@ export interface Running {
   readonly out: () => string;
 }
 
-/** Starts Node on a script; it is killed when it takes longer than two minutes. */
-export function start(script: string, args: readonly string[], cwd: string): Running {
-  const child = spawn(process.execPath, [script, ...args], { cwd, timeout: 120_000, killSignal: "SIGKILL" });
+/** Starts Node on a script; it is killed when it takes longer than two minutes. `env` is added to that of this process. */
+export function start(
+  script: string,
+  args: readonly string[],
+  cwd: string,
+  env: Readonly<Record<string, string>> = {},
+): Running {
+  const options = { cwd, timeout: 120_000, killSignal: "SIGKILL", env: { ...process.env, ...env } } as const;
+  const child = spawn(process.execPath, [script, ...args], options);
   let [out, err, ended] = ["", "", false];
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     out += text;

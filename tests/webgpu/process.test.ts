@@ -1,8 +1,8 @@
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { buildIfStale, type Finished, start } from "../cli/built.js";
+import { buildIfStale, type Finished, program, start } from "../cli/built.js";
 import { noWebGPU } from "../conformance/webgpu_mirror.js";
 
 const root = new URL("../../", import.meta.url).pathname;
@@ -85,18 +85,17 @@ console.log((await tensor([1], { device: "webgpu" }).add(1).data())[0]);
 });
 
 describe("a process without a device", () => {
-  const failing = (env: string, dist: string) =>
-    `${env}\nconst { initWebGPU } = await import("${dist}/kernels/webgpu/index.js");
+  const noDriver = { VK_DRIVER_FILES: "/nonexistent.json" };
+  const failing = async (name: string, dist: string, env: Record<string, string>) => {
+    const text = `import { initWebGPU } from "${dist}/kernels/webgpu/index.js";
 await initWebGPU().catch((error) => console.log(error.name, error.message));`;
-  const outputOf = async (name: string, text: string) => {
     writeFileSync(join(folder, name), text);
-    const { code, out, err } = await start(join(folder, name), [], folder).done;
+    const { code, out, err } = await start(join(folder, name), [], folder, env).done;
     return { code, out, err: withoutDawn(err) };
   };
 
   test("without an adapter it says so, and what to install", async () => {
-    const noDriver = 'process.env.VK_DRIVER_FILES = "/nonexistent.json";';
-    const { code, out, err } = await outputOf("no_adapter.mjs", failing(noDriver, join(root, "dist")));
+    const { code, out, err } = await failing("no_adapter.mjs", join(root, "dist"), noDriver);
     expect({ code, err }).toEqual({ code: 0, err: "" });
     expect(out).toMatch(/^DeviceError WebGPU needs a platform that has it; got no adapter was found\. .*[Ii]nstall/);
   });
@@ -105,8 +104,44 @@ await initWebGPU().catch((error) => console.log(error.name, error.message));`;
     const dist = join(folder, "bare/dist");
     cpSync(join(root, "dist"), dist, { recursive: true });
     cpSync(join(root, "package.json"), join(folder, "bare/package.json"));
-    const { code, out, err } = await outputOf("bare/no_package.mjs", failing("", dist));
+    const { code, out, err } = await failing("bare/no_package.mjs", dist, {});
     expect({ code, err }).toEqual({ code: 0, err: "" });
     expect(out).toMatch(/^DeviceError .*got Dawn, the WebGPU of Node, is not installed: npm install webgpu\.\n$/);
   });
+
+  test("the command line says it in one line", async () => {
+    const { code, out, err } = await start(program, ["train", "--device", "webgpu"], folder, noDriver).done;
+    expect({ code, out }).toEqual({ code: 1, out: "" });
+    expect(withoutDawn(err)).toMatch(
+      /^evenkeel: WebGPU needs a platform that has it; got no adapter was found\. .*\n$/,
+    );
+  });
+});
+
+describe.skipIf(noWebGPU !== null)(`evenkeel train --device webgpu${noWebGPU ? ` (${noWebGPU})` : ""}`, () => {
+  const quick = ["train", "--batch-size", "512", "--norm", "group", "--json", "--out"];
+  const lastLine = (out: string) => JSON.parse(out.trimEnd().split("\n").at(-1)!);
+  const summary = () => JSON.parse(readFileSync(join(folder, "run/summary.json"), "utf8"));
+
+  test("names the device, stops on Ctrl-C with a checkpoint, and goes on there as if it had not", async () => {
+    const whole = await start(program, [...quick, "run", "--device", "webgpu", "--epochs", "4"], folder).done;
+    expect(whole).toMatchObject({ code: 0, err: expect.stringContaining("group on webgpu:") });
+    expect(summary()).toMatchObject({ settings: { device: "webgpu" }, machine: expect.stringMatching(/, webgpu: ./) });
+    const { lossHash, testAccuracy } = lastLine(whole.out);
+
+    const cut = start(program, [...quick, "cut", "--device", "webgpu", "--epochs", "4"], folder);
+    await cut.until(() => existsSync(join(folder, "cut/events.jsonl")));
+    await cut.until(() => /"type":"checkpoint"/.test(readFileSync(join(folder, "cut/events.jsonl"), "utf8")));
+    cut.child.kill("SIGINT");
+    expect(await cut.done).toMatchObject({
+      code: 130,
+      err: expect.stringMatching(/Go on with: evenkeel train --resume/),
+    });
+    const resumed = await start(program, ["train", "--resume", "cut", "--json"], folder).done;
+    expect(resumed).toMatchObject({ code: 0, err: expect.stringContaining("group on webgpu:") });
+    expect(lastLine(resumed.out)).toMatchObject({ lossHash, testAccuracy });
+
+    const onCPU = await start(program, ["train", "--resume", "cut", "--device", "cpu", "--epochs", "5"], folder).done;
+    expect(onCPU).toMatchObject({ code: 0, err: expect.stringMatching(/^group: /m) });
+  }, 240_000);
 });

@@ -3,6 +3,8 @@ import { formatLoss, formatRate, formatSpan } from "../numbers.js";
 /** Where a run is, for one line of text. */
 export interface ProgressState {
   readonly name: string;
+  /** Shown unless it is the CPU. */
+  readonly device?: string;
   readonly epoch: number;
   readonly epochs: number;
   readonly step: number;
@@ -17,12 +19,14 @@ const percent = (share: number): string => `${(100 * share).toFixed(1)}%`;
 const remaining = ({ step, totalSteps, stepsPerSecond }: ProgressState): string | null =>
   stepsPerSecond && step < totalSteps ? formatSpan((totalSteps - step) / stepsPerSecond) : null;
 
+const elsewhere = ({ device = "cpu" }: ProgressState): string | null => (device === "cpu" ? null : device);
+
 /** A line of a log: no control characters, nothing that depends on a width. */
 export function plainLine(state: ProgressState): string {
   const { name, epoch, epochs, step, totalSteps, loss, accuracy, stepsPerSecond } = state;
-  const eta = remaining(state);
+  const [eta, device] = [remaining(state), elsewhere(state)];
   return [
-    name && `${name}:`,
+    name && `${name}${device === null ? "" : ` on ${device}`}:`,
     `epoch ${epoch}/${epochs}`,
     `step ${step}/${totalSteps}`,
     loss !== null && `loss ${formatLoss(loss)}`,
@@ -36,7 +40,7 @@ export function plainLine(state: ProgressState): string {
 
 /**
  * A line of at most `width` columns with a bar. What matters least goes first when room is short: the rate, the
- * accuracy, the number of steps, the name's end; the bar takes what is left, and goes when that is too little to read.
+ * accuracy, the number of steps, the device, the name's end; the bar takes what is left, and goes when that is too little to read.
  */
 export function barLine(state: ProgressState, width: number, unicode: boolean): string {
   const { epoch, epochs, step, totalSteps, loss, accuracy, stepsPerSecond } = state;
@@ -45,6 +49,7 @@ export function barLine(state: ProgressState, width: number, unicode: boolean): 
   /** In the order of the line, with the turn at which each part goes. */
   const parts: [text: string | null, turn: number][] = [
     [name || null, 5],
+    [elsewhere(state), 4],
     [`${epoch}/${epochs}`, 7],
     [null, 0], // the bar's place
     [`${Math.floor((100 * step) / Math.max(1, totalSteps))}%`, 9],
@@ -54,7 +59,7 @@ export function barLine(state: ProgressState, width: number, unicode: boolean): 
     [stepsPerSecond === null ? null : `${formatRate(stepsPerSecond)} steps/s`, 1],
     [eta === null ? null : `ETA ${eta}`, 6],
   ];
-  const barPlace = 2;
+  const barPlace = 3;
   for (let turn = 0; ; turn++) {
     const shown = parts.map(([text, gone]) => (gone > turn ? text : null));
     const used = shown.reduce((n, text) => n + (text === null ? 0 : text.length + 2), 0);

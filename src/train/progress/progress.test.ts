@@ -18,7 +18,13 @@ const state: ProgressState = {
 describe("progress line", () => {
   it("never passes the width, at any width and any state", () => {
     const early = { ...state, step: 0, loss: null, accuracy: null, stepsPerSecond: null };
-    const long = { ...state, name: "a name that is much longer than it should be", totalSteps: 12345678, loss: 1e-9 };
+    const long = {
+      ...state,
+      device: "webgpu",
+      name: "a name that is much longer than it should be",
+      totalSteps: 12345678,
+      loss: 1e-9,
+    };
     for (const s of [state, early, long, { ...state, step: 450 }]) {
       for (let width = 0; width <= 200; width++) {
         for (const unicode of [true, false]) expect(barLine(s, width, unicode).length).toBeLessThanOrEqual(width);
@@ -35,6 +41,14 @@ describe("progress line", () => {
     expect(barLine(state, 120, true)).toMatch(
       /^instance {2}3\/10 {2}━+┄+ {2}27% {2}123\/450 {2}loss 0\.1235 {2}acc 97\.8% {2}150 steps\/s {2}ETA 0:02$/,
     );
+  });
+
+  it("names a device that is not the CPU", () => {
+    const on = (device: string) => ({ ...state, device });
+    expect(plainLine(on("webgpu"))).toMatch(/^instance on webgpu: {2}epoch 3/);
+    expect(barLine(on("webgpu"), 120, true)).toMatch(/^instance {2}webgpu {2}3\/10 {2}━/);
+    expect(barLine(on("webgpu"), 39, true)).not.toContain("webgpu");
+    expect(barLine(on("cpu"), 120, true)).toBe(barLine(state, 120, true));
   });
 
   it("fills the bar from none to all", () => {

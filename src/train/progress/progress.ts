@@ -52,13 +52,13 @@ export class Progress implements Callback {
 
   onEvent(event: TrainingEvent): void {
     if (event.type === "runStart") {
-      const { name, epochs, stepsPerEpoch, step } = event;
+      const { name, epochs, stepsPerEpoch, step, device = "cpu" } = event;
       this.startTime = this.lastShown = performance.now();
       this.startStep = step;
       this.smoothLoss = null;
       const totalSteps = epochs * stepsPerEpoch;
       const epoch = Math.min(epochs, Math.floor(step / stepsPerEpoch) + 1);
-      this.state = { name, epoch, epochs, step, totalSteps, loss: null, accuracy: null, stepsPerSecond: null };
+      this.state = { name, device, epoch, epochs, step, totalSteps, loss: null, accuracy: null, stepsPerSecond: null };
       if (this.draw) this.show(this.state);
     } else if (this.state && event.type === "step") {
       const { step, epoch } = event;
