@@ -87,6 +87,14 @@ export class FileError extends EvenkeelError {
 /** A backend has no kernel for this case; dispatch falls back on this error and on no other. */
 export class UnsupportedKernel extends EvenkeelError {
   override readonly name = "UnsupportedKernel";
+
+  constructor(what: Complaint | string) {
+    // Nearly each is caught at once by dispatch, and a stack trace costs more than a small kernel.
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
+    super(what);
+    Error.stackTraceLimit = stackTraceLimit;
+  }
 }
 
 /** What came instead of a tensor, for an error's text. */

@@ -38,12 +38,9 @@ export const columnMoments = defineOp<{ x: Tensor }, { readonly view: ColumnView
       // With dy = 0, a variance of 1 and eps = 0, columnDx gives -(sum + (x - mean) sum') / m, the sums of a statistic's
       // channels taken together: they stand at its first channel.
       const length = statisticsOf(view);
-      const sums = zeros([sumsOf(view)], { dtype: "float64" });
-      const [to, from, half] = [sums.storage.view, d.storage.view, sums.size / 2];
-      for (let s = 0; s < length; s++) {
-        to[s * view.merge] = -from[s]!;
-        to[half + s * view.merge] = -2 * from[length + s]!;
-      }
+      const pulls = d.mul(tensor([[-1], [-2]], { dtype: "float64" }));
+      const none = [0, 0] as const;
+      const sums = pulls.reshape([2, length, 1]).pad([none, none, [0, view.merge - 1]]);
       const one = full([length], 1, { dtype: "float64" });
       const counts = full([length], view.outer * view.merge * view.inner, { dtype: "float64" });
       const dx = Tensor.empty(x.shape, x.dtype);
@@ -78,6 +75,14 @@ function sumsOver(dy: Tensor, { x, mean, variance }: Saved, view: ColumnView): T
   return sums;
 }
 
+/** Each half of the sums, a row for each statistic with the channels that share it. */
+function sumsIn(sums: Tensor, view: ColumnView): [Tensor, Tensor] {
+  const shape = [statisticsOf(view), view.merge];
+  const halves = sums.reshape([2, ...shape]);
+  const half = (i: number) => halves.narrow(0, i, 1).reshape(shape);
+  return [half(0), half(1)];
+}
+
 /**
  * With few parameters all their gradients may be small by chance, and what the sums lack, in float32 for the most part,
  * shows; a kernel that adds up in float64 alone takes those, at the price of a pass. As many as in wasm/norm_affine.ts.
@@ -86,7 +91,7 @@ const FEW = 8;
 
 /** dweight = sum of dy * xhat and dbias = sum of dy. */
 function affineGradients(dy: Tensor, { x, mean, variance }: Saved, { view, eps }: Options, sums: () => Tensor) {
-  const { batch, channels, merge } = view;
+  const { batch, channels } = view;
   const fromPass = () => {
     const [weight, bias] = [Tensor.empty([channels], x.dtype), Tensor.empty([channels], x.dtype)];
     const out: NormGrads = { dx: null, dWeight: weight.storage, dBias: bias.storage };
@@ -95,13 +100,10 @@ function affineGradients(dy: Tensor, { x, mean, variance }: Saved, { view, eps }
     return { weight, bias };
   };
   const fromSums = () => {
-    const [from, v] = [sums().storage.view, variance.storage.view];
-    const [dWeight, dBias] = [new Float64Array(channels), new Float64Array(channels)];
-    for (let at = 0; at < batch * channels; at++) {
-      dBias[at % channels]! += from[at]!;
-      dWeight[at % channels]! += from[batch * channels + at]! / Math.sqrt(v[Math.floor(at / merge)]! + eps);
-    }
-    return { weight: tensor(dWeight, { dtype: x.dtype }), bias: tensor(dBias, { dtype: x.dtype }) };
+    const [sum, products] = sumsIn(sums(), view);
+    const rho = variance.add(eps).rsqrt().reshape([variance.size, 1]);
+    const overBatch = (t: Tensor) => t.reshape([batch, channels]).sum(0).cast(x.dtype);
+    return { weight: overBatch(products.mul(rho)), bias: overBatch(sum) };
   };
   let made: { weight: Tensor; bias: Tensor } | undefined;
   const all = () => (made ??= channels <= FEW ? fromPass() : fromSums());
@@ -126,18 +128,14 @@ export const standardize = defineOp<Inputs, Options, Saved>({
     let summed: Tensor | undefined;
     const sums = () => (summed ??= sumsOver(dy, saved, view));
     const affine = affineGradients(dy, saved, options, sums);
-    /** Sum over the channels of a statistic of weight times what stands in half `half` of the sums. */
-    const toStatistics = (half: 0 | 1, power: 1 | 3, scale: number) => {
-      const d = zeros([mean.size], { dtype: "float64" });
-      const plane = view.batch * view.channels;
-      const from = sums().storage.view;
-      const [to, v, ws] = [d.storage.view, variance.storage.view, weight?.storage.view];
-      for (let at = 0; at < plane; at++) {
-        const s = Math.floor(at / view.merge);
-        const rho = 1 / Math.sqrt(v[s]! + eps);
-        to[s]! += scale * rho ** power * (ws ? ws[at % view.channels]! : 1) * from[half * plane + at]!;
-      }
-      return d;
+    const rho = () => variance.add(eps).rsqrt();
+    /** Sum over the channels of a statistic of weight times what stands in a half of the sums. */
+    const toStatistics = (half: 0 | 1) => {
+      const each = sumsIn(sums(), view)[half];
+      const weighed = weight
+        ? each.reshape([view.batch, view.channels]).mul(weight.cast("float64")).reshape(each.shape)
+        : each;
+      return weighed.sum(1);
     };
     return {
       x: () => {
@@ -146,8 +144,11 @@ export const standardize = defineOp<Inputs, Options, Saved>({
         kernels.columnNormGrad(x.storage, dy.storage, weight?.storage ?? null, stats, out, view, eps, true);
         return dx;
       },
-      mean: () => toStatistics(0, 1, -1),
-      variance: () => toStatistics(1, 3, -0.5),
+      mean: () => toStatistics(0).mul(rho()).neg(),
+      variance: () => {
+        const root = rho();
+        return toStatistics(1).mul(root).mul(root.square()).mul(-0.5);
+      },
       ...affine,
     };
   },
@@ -177,9 +178,9 @@ export const normalizeAmong = defineOp<WiderInputs, WiderOptions, Saved & { coun
     const { x, mean, variance, weight, counts } = saved;
     const { view, eps, gather } = options;
     const sums = sumsOver(dy, saved, view);
-    // x's own, which gathering overwrites.
-    const own = sums.storage.view.slice();
-    const affine = affineGradients(dy, saved, options, () => tensor(own, { dtype: "float64" }));
+    // x's own: gathering overwrites them.
+    const own = gather ? sums.mul(1) : sums;
+    const affine = affineGradients(dy, saved, options, () => own);
     // All holders gather or none does, whatever each of them needs.
     gather?.(sums);
     return {

@@ -1,7 +1,7 @@
 import { awayFromZero, checkOps, normal, type OpCase, positive } from "../../../tests/conformance/op_harness.js";
 import { filterResponseNorm } from "./filter_response_norm.js";
 import { meanVarianceNorm } from "./mean_variance_norm.js";
-import { unitRows } from "./unit_rows.js";
+import { unitRows } from "./unit_vectors.js";
 import { vectorNorm } from "./vector_norm.js";
 
 const shape = [3, 5, 4, 3];

@@ -7,7 +7,7 @@ import { checkInputs, defineNorm } from "./fused_norm.js";
 const rows = defineNorm("filter_response_norm");
 const columns = defineRescale(
   "filter_response_norm",
-  { value: (s, _m, eps) => Math.sqrt(s * s + Math.abs(eps)), feedback: () => 1 },
+  { square: (squares, _m, eps) => squares.add(typeof eps === "number" ? Math.abs(eps) : eps.abs()), feedback: null },
   false,
 );
 

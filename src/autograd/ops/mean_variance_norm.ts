@@ -1,11 +1,18 @@
 import { axesView } from "../../norm/axes_view.js";
 import type { Tensor } from "../tensor.js";
 import { defineRescale } from "./column_rescale.js";
+import { where } from "./elementwise.js";
 import { overAxes } from "./over_axes.js";
 
 const op = defineRescale(
   "mean_variance_norm",
-  { value: (s, _m, eps) => s + eps, feedback: (s, _m, eps) => (s > 0 ? (s + eps) / s : 0) },
+  {
+    square: (squares, _m, eps) => squares.sqrt().add(eps).square(),
+    feedback(squares, _m, eps) {
+      const s = squares.sqrt();
+      return where(s.greater(0), s.add(eps).div(s), 0);
+    },
+  },
   true,
 );
 

@@ -2,18 +2,8 @@ import { isFloating } from "../../base/dtype.js";
 import { DTypeError } from "../../base/errors.js";
 import { axesView } from "../../norm/axes_view.js";
 import type { Tensor } from "../tensor.js";
-import { defineRescale } from "./column_rescale.js";
 import { overAxes } from "./over_axes.js";
-import { unitRows } from "./unit_rows.js";
-
-const columns = defineRescale(
-  "unit_norm",
-  {
-    value: (s, m, eps) => Math.max(s * Math.sqrt(m), eps),
-    feedback: (s, m, eps) => (s * Math.sqrt(m) >= eps ? m : 0),
-  },
-  false,
-);
+import { unitColumns, unitRows } from "./unit_vectors.js";
 
 export interface VectorNormOptions {
   /** At least 0, or Infinity. */
@@ -39,7 +29,7 @@ export function vectorNorm(x: Tensor, { p, axes, eps }: VectorNormOptions): Tens
   if (p === 2) {
     return overAxes(x, axesView(x.shape, axes), (t, view) => {
       if (view.batch === 1 && view.outer === 1) return unitRows({ x: t, scale: null }, { size: view.inner, eps });
-      return columns({ x: t, weight: null, bias: null, eps: null }, { view, eps });
+      return unitColumns({ x: t, weight: null, bias: null, eps: null }, { view, eps });
     });
   }
   if (!isFloating(x.dtype)) {

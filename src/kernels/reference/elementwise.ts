@@ -51,6 +51,29 @@ const binaryFunctions: Readonly<Record<BinaryOp, (a: number, b: number) => numbe
   greaterEqual: (a, b) => (a >= b ? 1 : 0),
 };
 
+type Loop = (a: Float64Array, b: Float64Array, y: Float64Array, i: number, j: number) => void;
+/** Those that normalization takes of many statistics: a loop for each op, which the engine compiles as a call of none. */
+const loops: Partial<Record<BinaryOp, Loop>> = {
+  add(a, b, y, i, j) {
+    for (let k = 0; k < y.length; k++) y[k] = a[k * i]! + b[k * j]!;
+  },
+  sub(a, b, y, i, j) {
+    for (let k = 0; k < y.length; k++) y[k] = a[k * i]! - b[k * j]!;
+  },
+  mul(a, b, y, i, j) {
+    for (let k = 0; k < y.length; k++) y[k] = a[k * i]! * b[k * j]!;
+  },
+  div(a, b, y, i, j) {
+    for (let k = 0; k < y.length; k++) y[k] = a[k * i]! / b[k * j]!;
+  },
+  maximum(a, b, y, i, j) {
+    for (let k = 0; k < y.length; k++) y[k] = Math.max(a[k * i]!, b[k * j]!);
+  },
+  greaterEqual(a, b, y, i, j) {
+    for (let k = 0; k < y.length; k++) y[k] = a[k * i]! >= b[k * j]! ? 1 : 0;
+  },
+};
+
 const INT_MAX = 2 ** 31 - 1;
 
 /** Towards zero, held within int32 as the WASM instruction does it; NaN becomes 0. */
@@ -80,6 +103,13 @@ export const elementwise: Elementwise = {
   binary(op, a, b, y, { shape, aStrides, bStrides }) {
     const f = binaryFunctions[op];
     const [va, vb, vy] = [heap.view(a), heap.view(b), heap.view(y)];
+    if (shape.length === 1) {
+      const loop = a.dtype === "float64" && b.dtype === "float64" ? loops[op] : undefined;
+      const [stepA, stepB] = [aStrides[0]!, bStrides[0]!];
+      if (loop) loop(va as Float64Array, vb as Float64Array, vy as Float64Array, stepA, stepB);
+      else for (let i = 0; i < vy.length; i++) vy[i] = f(va[i * stepA]!, vb[i * stepB]!);
+      return;
+    }
     const index = shape.map(() => 0);
     let ia = 0;
     let ib = 0;

@@ -22,7 +22,6 @@ normContract({
 
 normContract({
   name: "FilterResponseNorm with a learned eps",
-  uncaptured: "a learned eps makes divisors that are computed in JavaScript",
   make: (o) => new FilterResponseNorm(3, { axis: -1, learnableEps: true, eps: 1e-4, ...o }),
   shape: [2, 2, 4, 3],
   state: ["weight", "bias", "eps"],

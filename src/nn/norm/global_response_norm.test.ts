@@ -15,6 +15,7 @@ for (const [name, Layer] of [
   normContract({
     name,
     uncaptured: "factors computed in JavaScript",
+    offDevice: "factors computed in JavaScript",
     make: (o) => new Layer(4, o),
     shape: [2, 4, 2, 3],
     state: ["gamma", "beta"],

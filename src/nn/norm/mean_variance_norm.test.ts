@@ -10,7 +10,6 @@ const values = (t: Tensor) => [...t.dataSync()];
 
 normContract({
   name: "MeanVarianceNorm",
-  uncaptured: "divisors computed in JavaScript",
   make: (o) => new MeanVarianceNorm(o),
   shape: [2, 4, 2, 3],
   state: [],

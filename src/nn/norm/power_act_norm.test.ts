@@ -18,6 +18,7 @@ const numberOf = (t: Tensor | null) => t!.item();
 normContract({
   name: "PowerNorm",
   uncaptured: "running quantities computed in JavaScript",
+  offDevice: "running quantities computed in JavaScript",
   make: (o) => new PowerNorm(4, o),
   shape: [3, 4, 5],
   state: ["weight", "bias", "running_phi", "ema_gz", "iters"],
@@ -31,6 +32,7 @@ normContract({
 normContract({
   name: "ActNorm",
   uncaptured: "it looks whether it is initialised",
+  offDevice: "it looks whether it is initialised",
   make: (o) => new ActNorm(4, o),
   shape: [3, 4, 5],
   state: ["weight", "bias", "initialized"],

@@ -1,5 +1,5 @@
 import { full, type Tensor } from "../../autograd/index.js";
-import { unitRows } from "../../autograd/ops/unit_rows.js";
+import { unitRows } from "../../autograd/ops/unit_vectors.js";
 import { ShapeError } from "../../base/errors.js";
 import { checkNonNegative, checkNumber, readOptions } from "../../base/options.js";
 import { family } from "../../norm/family.js";

@@ -14,6 +14,7 @@ const values = (t: Tensor | null | undefined) => [...t!.dataSync()];
 normContract({
   name: "VirtualBatchNorm",
   uncaptured: "it looks whether it has a reference",
+  offDevice: "it looks whether it has a reference",
   make: (o) => new VirtualBatchNorm(4, o),
   shape: [3, 4, 5],
   state: ["weight", "bias", "reference_mean", "reference_var", "reference_count"],

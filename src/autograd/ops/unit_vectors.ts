@@ -4,17 +4,30 @@ import { full, zeros } from "../create.js";
 import { isRecording } from "../graph.js";
 import { defineOp } from "../op.js";
 import { Tensor } from "../tensor.js";
+import { defineRescale } from "./column_rescale.js";
 import { where } from "./elementwise.js";
 import { checkInputs } from "./fused_norm.js";
 
 type Inputs = { x: Tensor; scale: Tensor | null };
-export interface UnitRowsOptions {
+interface UnitRowsOptions {
   /** Length of a vector: the product of x's last axes. */
   readonly size: number;
   readonly eps: number;
 }
 /** weight: scale / sqrt(size). squares: each row's mean of squares, float64. */
 type Saved = { x: Tensor; scale: Tensor | null; weight: Tensor; squares: Tensor };
+
+/** Unit vectors along the axes that a column's statistic spans. */
+export const unitColumns = defineRescale(
+  "unit_norm",
+  {
+    square: (squares, m, eps) => squares.mul(m).maximum(square(eps)),
+    feedback: (squares, m, eps) => squares.mul(m).greaterEqual(square(eps)).mul(m),
+  },
+  false,
+);
+
+const square = (eps: Tensor | number): Tensor | number => (typeof eps === "number" ? eps * eps : eps.square());
 
 /** In the place of the kernels' eps: under any square of a float32 x, and its inverse root is a float32 number. */
 const TINY = 1e-76;
@@ -32,15 +45,7 @@ function shortRows(squares: Tensor, size: number, eps: number): number[] {
   return short;
 }
 
-/**
- * Rows scaled to one Euclidean length: y = scale * x / max(||x||, eps), as root-mean-square normalization with the weight
- * scale / sqrt(size). With u = x / ||x||: dx = (scale / ||x||) * (dy - u * sum of dy * u), dscale = sum of dy * u. Rows
- * shorter than eps are put right afterwards: y = scale * x / eps, dx = scale * dy / eps; 0 where eps is 0 too.
- *
- * Shapes: x and y alike, rows along their last axes; scale one number, or null for 1.
- * Saves:  x, scale, and one float64 number a row.
- */
-export const unitRows = defineOp<Inputs, UnitRowsOptions, Saved>({
+const rowsOfOneLength = defineOp<Inputs, UnitRowsOptions, Saved>({
   name: "unit_rows",
   forward({ x, scale }, { size, eps }) {
     checkInputs("unit_rows", { x, scale });
@@ -81,6 +86,23 @@ export const unitRows = defineOp<Inputs, UnitRowsOptions, Saved>({
   },
   twiceDifferentiable: true,
 });
+
+/**
+ * Rows scaled to one Euclidean length: y = scale * x / max(||x||, eps), as root-mean-square normalization with the weight
+ * scale / sqrt(size). With u = x / ||x||: dx = (scale / ||x||) * (dy - u * sum of dy * u), dscale = sum of dy * u. Rows
+ * shorter than eps are put right afterwards: y = scale * x / eps, dx = scale * dy / eps; 0 where eps is 0 too.
+ *
+ * Shapes: x and y alike, rows along their last axes; scale one number, or null for 1.
+ * Saves:  x, scale, and one float64 number a row.
+ */
+export function unitRows(inputs: Inputs, options: UnitRowsOptions): Tensor {
+  const { x, scale } = inputs;
+  // One pass of the row kernel, and a look for short rows that only numbers in the heap allow; elsewhere the two passes of columns.
+  if (x.device === "cpu") return rowsOfOneLength(inputs, options);
+  const { rows, size } = viewOf(x, options.size);
+  const view = { batch: 1, outer: 1, channels: rows, inner: size, merge: 1 };
+  return unitColumns({ x, weight: scale?.expand([rows]) ?? null, bias: null, eps: null }, { view, eps: options.eps });
+}
 
 function recordedGradients(dy: Tensor, x: Tensor, scale: Tensor | null, size: number, eps: number) {
   const [rows, g] = [x.reshape([-1, size]), dy.reshape([-1, size])];
