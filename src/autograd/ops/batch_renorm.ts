@@ -3,7 +3,6 @@ import { scope } from "../../memory/scope.js";
 import { checkBatchStatistics } from "../../norm/checks.js";
 import { besselFactor } from "../../norm/moments.js";
 import { batchView, statisticSize } from "../../norm/views.js";
-import { tensor } from "../create.js";
 import { Tensor } from "../tensor.js";
 import type { BatchNormOptions } from "./batch_norm.js";
 import { checkInputs, defineNorm, type NormInputs, type NormStatistics } from "./fused_norm.js";
@@ -19,8 +18,8 @@ export interface BatchRenormOptions extends Omit<BatchNormOptions, "allowLone"> 
 
 const op = defineNorm("batch_renorm");
 
-/** Math.min and max keep NaN, so that a batch with NaN shows it. */
-const clip = (v: number, low: number, high: number): number => Math.max(low, Math.min(high, v));
+/** NaN stays, so that a batch with NaN shows it. */
+const clip = (t: Tensor, low: number, high: number): Tensor => t.minimum(high).maximum(low);
 
 /**
  * Batch renormalization: y = weight * (xhat * r + d) + bias, xhat by the batch's statistics, with
@@ -49,16 +48,10 @@ function renormalize({ x, weight, bias }: NormInputs, options: BatchRenormOption
 
   const count = statisticSize(on);
   const scale = convention === "biased" ? 1 : besselFactor(count);
-  const [m, v] = [mean.storage.view, variance.storage.view];
-  const [runningMean, runningVariance] = [running.mean.storage.view, running.variance.storage.view];
-  const r = new Float64Array(channels);
-  const d = new Float64Array(channels);
-  for (let c = 0; c < channels; c++) {
-    const sigma = Math.sqrt(runningVariance[c]! + eps);
-    r[c] = clip(Math.sqrt(v[c]! * scale + eps) / sigma, 1 / rMax, rMax);
-    d[c] = clip((m[c]! - runningMean[c]!) / sigma, -dMax, dMax);
-  }
-  const [rs, ds] = [tensor(r, { dtype: x.dtype }), tensor(d, { dtype: x.dtype })];
+  const sigma = running.variance.detach().cast("float64").add(eps).sqrt();
+  const away = mean.sub(running.mean.detach().cast("float64"));
+  const rs = clip(variance.mul(scale).add(eps).sqrt().div(sigma), 1 / rMax, rMax).cast(x.dtype);
+  const ds = clip(away.div(sigma), -dMax, dMax).cast(x.dtype);
   const shift = weight ? weight.mul(ds) : ds;
   const affine = { x, weight: weight ? weight.mul(rs) : rs, bias: bias ? shift.add(bias) : shift };
   const scaled = convention === "biased" ? { inputs: affine, eps } : byUnbiasedVariance(affine, eps, count, [channels]);

@@ -3,6 +3,7 @@ import { DTypeError, ShapeError } from "../../base/errors.js";
 import { formatShape, sameShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
 import { checkNumbers } from "../check_numbers.js";
+import { arange } from "../create.js";
 import { isRecording } from "../graph.js";
 import { defineOp, type Op } from "../op.js";
 import { Tensor } from "../tensor.js";
@@ -60,12 +61,10 @@ export const crossEntropyRows: Op<{ logits: Tensor; target: Tensor }, RowLossOpt
 
 /** q of each row, as constants; a target outside the classes (one that is ignored) gets the even share alone. */
 function smoothedOneHot(target: Tensor, logits: Tensor, smoothing: number): Tensor {
-  const classes = logits.shape[1]!;
-  const q = Tensor.empty(logits.shape, logits.dtype);
-  const [at, qs] = [target.storage.view, q.storage.view];
-  qs.fill(smoothing / classes);
-  for (let r = 0; r < at.length; r++) if (at[r]! >= 0 && at[r]! < classes) qs[r * classes + at[r]!]! += 1 - smoothing;
-  return q;
+  const [rows, classes] = [logits.shape[0]!, logits.shape[1]!];
+  const numbers = arange(classes, { dtype: "int32" });
+  const hit = target.reshape([rows, 1]).equal(numbers).cast(logits.dtype);
+  return hit.mul(1 - smoothing).add(smoothing / classes);
 }
 
 /** Logits [R, C] and targets in one row a decision, from logits [C] or [N, C, ...D] and targets without C. */

@@ -11,8 +11,10 @@ import {
 import { kernels } from "../../kernels/dispatch.js";
 import type { ReduceOp, ReduceView } from "../../kernels/kernel_set.js";
 import { onDevice } from "../../memory/device.js";
+import { isRecording } from "../graph.js";
 import { defineOp } from "../op.js";
 import { Tensor } from "../tensor.js";
+import { where } from "./elementwise.js";
 
 export interface ReduceOptions {
   /** Keep reduced axes with length 1. Default false. */
@@ -87,7 +89,7 @@ function defineExtreme(name: "max" | "min") {
 
 const extremes = { max: defineExtreme("max"), min: defineExtreme("min") };
 
-/** Product over `axes`. Its gradient is the product of the others: y / x, or by scans where an x is 0. */
+/** Product over `axes`. Its gradient is the product of the others. */
 const prodOp = defineOp<{ x: Tensor }, Reduction, { x: Tensor; out: Tensor }>({
   name: "prod",
   forward({ x }, { axes }) {
@@ -95,10 +97,24 @@ const prodOp = defineOp<{ x: Tensor }, Reduction, { x: Tensor; out: Tensor }>({
     return { out, saved: { x, out } };
   },
   backward(dy, { x, out }, { axes }) {
-    return { x: () => dy.mul(x.storage.view.includes(0) ? productOfOthers(x, axes) : out.div(x)) };
+    return { x: () => dy.mul(isRecording() ? productOfOthers(x, axes) : productByZeros(x, out, axes)) };
   },
   twiceDifferentiable: true,
 });
+
+/**
+ * The same from the zeros: y / x without one; with one, the product of all else at its place and 0 elsewhere; with more, 0. The
+ * slope of these constants is not that of the products.
+ */
+function productByZeros(x: Tensor, out: Tensor, axes: readonly number[]): Tensor {
+  const zero = x.equal(0);
+  const zeros = zero.sum(axes, { keepDim: true });
+  const alone = zero.mul(zeros.equal(1));
+  // 1 in the place of a zero: a factor of the product, and a divisor.
+  const filled = x.add(zero);
+  const rest = reduceAxes("prod", filled, axes);
+  return where(zeros.equal(0), out.div(filled), rest.mul(alone));
+}
 
 /** For each element the product of all others along `axes`: those before it times those after it. */
 function productOfOthers(x: Tensor, axes: readonly number[]): Tensor {

@@ -52,10 +52,13 @@ export function switchableNorm(
   const row = (t: Tensor) => t.detach().cast("float64").reshape([1, t.size]);
   const batch = given ? { mean: row(given.mean), variance: row(given.variance) } : mergeMoments(instance, 0);
   const mixed = (weights: Tensor, of: "mean" | "variance") => {
-    const shares = softmax(weights.cast("float64"));
-    const kinds = [instance, layer, batch].slice(0, weights.size);
-    const parts = kinds.map((kind, k) => kind[of].mul(shares.narrow(0, k, 1)));
-    return parts.reduce((sum, part) => sum.add(part)).reshape([-1]);
+    // WebGPU has no exponential of float64. Shares multiply what sets the other statistics apart from the instance's, so that
+    // a sum of shares that rounding took from 1 moves no mean, and what they lack is lost of these differences alone.
+    const exact = x.device === "cpu" ? weights.cast("float64") : weights;
+    const shares = softmax(exact).cast("float64");
+    const others = [layer, batch].slice(0, weights.size - 1);
+    const parts = others.map((kind, k) => kind[of].sub(instance[of]).mul(shares.narrow(0, k + 1, 1)));
+    return parts.reduce((sum, part) => sum.add(part), instance[of]).reshape([-1]);
   };
   const stats = { mean: mixed(meanWeight, "mean"), variance: mixed(varWeight, "variance") };
   const out = standardize({ x, ...stats, weight, bias }, { view: on.view, eps });

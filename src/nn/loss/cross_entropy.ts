@@ -1,5 +1,6 @@
 import { type Tensor, written } from "../../autograd/index.js";
 import { checkClasses, crossEntropyRows, rowsOfClasses } from "../../autograd/ops/cross_entropy.js";
+import { embedding } from "../../autograd/ops/embedding.js";
 import { logSoftmax } from "../../autograd/ops/softmax.js";
 import { type DType, isFloating } from "../../base/dtype.js";
 import { ShapeError } from "../../base/errors.js";
@@ -50,7 +51,7 @@ export function crossEntropy(logits: Tensor, target: Tensor, options?: CrossEntr
   }
   checkClasses(target, targetShape, classes, o.ignoreIndex);
   const numbers = target.shareAs([rows.shape[0]!]);
-  const factors = weight ? factorsOf(weight, numbers, rows, o.ignoreIndex) : null;
+  const factors = weight ? factorsOf(weight, numbers, o.ignoreIndex) : null;
   const losses = classLosses(rows, numbers, factors, { ...o, weight });
   if (reduction !== "mean") return reduceLoss(losses.reshape(targetShape), reduction);
   if (factors) return losses.sum().div(factors.sum());
@@ -69,12 +70,10 @@ function countOf(target: Tensor, ignoreIndex: number, dtype: DType): Tensor {
 }
 
 /** The class weight of each row's target, 0 where it is ignored. */
-function factorsOf(weight: Tensor, target: Tensor, rows: Tensor, ignoreIndex: number): Tensor {
-  const [numbers, weights] = [target.storage, weight.storage];
-  return written(target.shape, rows.dtype, (to) => {
-    const [at, ws] = [heap.view(numbers), heap.view(weights)];
-    for (let r = 0; r < at.length; r++) to[r] = at[r] === ignoreIndex ? 0 : ws[at[r]!]!;
-  });
+function factorsOf(weight: Tensor, target: Tensor, ignoreIndex: number): Tensor {
+  const counts = target.notEqual(ignoreIndex);
+  const known = embedding(target.mul(counts), weight.reshape([weight.size, 1])).reshape(target.shape);
+  return known.mul(counts);
 }
 
 /** With class weights, w[c] multiplies the term of class c: the target's term and the terms spread over all classes differ. */

@@ -15,7 +15,6 @@ const state = ["weight", "bias", "running_mean", "running_var", "num_batches_tra
 normContract({
   name: "BatchRenorm",
   uncaptured: "limits that follow a count",
-  offDevice: "limits that follow a count",
   make: (o) => new BatchRenorm(4, { rMax: 1.2, dMax: 0.1, ...o }),
   shape: [3, 4, 5],
   state,

@@ -12,8 +12,6 @@ const values = (t: Tensor | null) => [...t!.dataSync()];
 
 normContract({
   name: "GhostBatchNorm",
-  uncaptured: "the running statistics of each ghost, moved one by one",
-  offDevice: "the running statistics of each ghost, moved one by one",
   make: (o) => new GhostBatchNorm(4, { virtualBatchSize: 2, ...o }),
   shape: [5, 4, 3],
   state: ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"],

@@ -1,4 +1,4 @@
-import { type Tensor, zeros } from "../../autograd/index.js";
+import type { Tensor } from "../../autograd/index.js";
 import { batchNormEval } from "../../autograd/ops/batch_norm.js";
 import { ghostBatchNorm } from "../../autograd/ops/ghost_batch_norm.js";
 import { OptionError } from "../../base/errors.js";
@@ -47,20 +47,15 @@ export class GhostBatchNorm extends BatchNormBase {
     const size = virtualBatchSize ?? Math.max(1, Math.ceil(samples / numSplits!));
     const { normalizingVariance: variance } = this.conventions;
     const { out, extra } = ghostBatchNorm(inputs, { axis, eps, variance, size });
-    const one = {
-      mean: zeros([numFeatures], { dtype: "float64" }),
-      variance: zeros([numFeatures], { dtype: "float64" }),
-    };
     for (const { statistics, ghosts, values } of extra) {
       for (let g = 0; running && g < ghosts; g++) {
-        const [from, to] = [g * numFeatures, (g + 1) * numFeatures];
-        one.mean.assign(statistics.mean!.storage.view.subarray(from, to));
-        one.variance.assign(statistics.variance.storage.view.subarray(from, to));
+        const part = (t: Tensor) => t.narrow(0, g * numFeatures, numFeatures);
+        const one = { mean: part(statistics.mean!), variance: part(statistics.variance) };
         this.follow({ statistics: one, repeat: 1, values });
+        disposeStatistics(one);
       }
       disposeStatistics(statistics);
     }
-    disposeStatistics(one);
     return out;
   }
 }

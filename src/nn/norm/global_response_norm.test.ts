@@ -14,8 +14,6 @@ for (const [name, Layer] of [
 ] as const) {
   normContract({
     name,
-    uncaptured: "factors computed in JavaScript",
-    offDevice: "factors computed in JavaScript",
     make: (o) => new Layer(4, o),
     shape: [2, 4, 2, 3],
     state: ["gamma", "beta"],

@@ -18,7 +18,6 @@ const numberOf = (t: Tensor | null) => t!.item();
 
 normContract({
   name: "SwitchableNorm",
-  uncaptured: "gradients to mixed statistics computed in JavaScript",
   make: (o) => new SwitchableNorm(4, o),
   shape: [3, 4, 5],
   state: ["weight", "bias", "mean_weight", "var_weight", "running_mean", "running_var", "num_batches_tracked"],

@@ -32,7 +32,6 @@ normContract({
 normContract({
   name: "ActNorm",
   uncaptured: "it looks whether it is initialised",
-  offDevice: "it looks whether it is initialised",
   make: (o) => new ActNorm(4, o),
   shape: [3, 4, 5],
   state: ["weight", "bias", "initialized"],
