@@ -1,7 +1,10 @@
+import type { NumberArray } from "../../base/dtype.js";
 import { OptionError, StateError } from "../../base/errors.js";
 import { kernels } from "../../kernels/dispatch.js";
 import { checkBatchStatistics, checkPerChannel } from "../../norm/checks.js";
 import { batchView, type ColumnView } from "../../norm/views.js";
+import { checkNumbers } from "../check_numbers.js";
+import { full, zeros } from "../create.js";
 import { isRecording, Need } from "../graph.js";
 import { defineOp, type Needs } from "../op.js";
 import { Tensor } from "../tensor.js";
@@ -32,7 +35,8 @@ type Made = { dx: Tensor; dWeight: Tensor | null; dBias: Tensor | null };
  *
  * Shapes: as batchNorm. x and y share memory; x's version goes up, so the tape refuses ops that had saved x.
  * Saves:  y, weight, bias, variance: nothing of x's size that would not be kept anyway by what y goes into.
- * Throws: StateError in backward where a weight is exactly 0 and its gradient is wanted: y does not tell xhat then.
+ * Throws: StateError in backward where a weight is exactly 0 and its gradient is wanted, since y does not tell xhat then; on other
+ *         devices than the CPU that gradient is NaN.
  *         In float32 xhat comes back with the rounding of y: an error of about 6e-8 * |bias / weight|.
  * Source: Rota Bulo, Porzi & Kontschieder 2018, arXiv:1712.02616.
  */
@@ -60,28 +64,17 @@ const op = defineOp<NormInputs, Options, Saved, NormStatistics>({
 function gradients(dy: Tensor, saved: Saved, { view, eps, slope, given }: Options, needs: Needs<NormInputs>): Made {
   const { y, weight, bias, variance } = saved;
   const { channels } = view;
-  const weights = weight?.storage.view;
-  if (needs.weight && weights?.includes(0)) {
-    throw new StateError({
-      rule: "In-place batch normalization finds the gradient of a weight from its output, which a weight of 0 has wiped out",
-      got: `0 as the weight of channel ${weights.indexOf(0)}`,
-      fix: "Freeze the weight (requiresGrad = false), or normalize without writing over the input",
-    });
-  }
+  if (needs.weight && weight) checkNumbers(weight, checkNotZero);
   const dx = Tensor.empty(y.shape, y.dtype);
   const made = {
     dx,
     dWeight: needs.weight ? Tensor.empty([channels], y.dtype) : null,
     dBias: needs.bias ? Tensor.empty([channels], y.dtype) : null,
   };
-  const [centre, squares] = [Tensor.empty([channels], "float64"), Tensor.empty([channels], "float64")];
-  const scale = Tensor.empty([channels], y.dtype);
-  for (let c = 0; c < channels; c++) {
-    const w = weights ? weights[c]! : 1;
-    centre.storage.view[c] = bias ? bias.storage.view[c]! : 0;
-    squares.storage.view[c] = w === 0 ? 1 : w * w;
-    scale.storage.view[c] = (w * Math.abs(w)) / Math.sqrt(variance.storage.view[c]! + eps);
-  }
+  const signed = weight?.cast("float64") ?? full([channels], 1, { dtype: "float64" });
+  const centre = bias?.cast("float64") ?? zeros([channels], { dtype: "float64" });
+  const squares = signed.square().add(signed.equal(0));
+  const scale = signed.mul(signed.abs()).mul(variance.cast("float64").add(eps).rsqrt()).cast(y.dtype);
   // y has the sign of z. dz lies where dx comes to lie, so z is the one temporary of x's size.
   const z = slope === 1 ? y : Tensor.empty(y.shape, y.dtype);
   if (slope !== 1) {
@@ -96,9 +89,19 @@ function gradients(dy: Tensor, saved: Saved, { view, eps, slope, given }: Option
     dBias: made.dBias?.storage ?? null,
   };
   kernels.columnNormGrad(z.storage, dz.storage, scale.storage, stats, out, view, 0, given !== null);
-  const to = made.dWeight?.storage.view;
-  if (to && weights) for (let c = 0; c < channels; c++) if (weights[c]! < 0) to[c] = -to[c]!;
-  return made;
+  // Where nobody looks for a weight of 0, its gradient is 0 / 0.
+  const sign = weight?.div(weight.abs());
+  return { ...made, dWeight: made.dWeight && sign ? made.dWeight.mul(sign) : made.dWeight };
+}
+
+function checkNotZero(weights: NumberArray): void {
+  const at = weights.indexOf(0);
+  if (at < 0) return;
+  throw new StateError({
+    rule: "In-place batch normalization finds the gradient of a weight from its output, which a weight of 0 has wiped out",
+    got: `0 as the weight of channel ${at}`,
+    fix: "Freeze the weight (requiresGrad = false), or normalize without writing over the input",
+  });
 }
 
 function run(inputs: NormInputs, options: InPlaceBatchNormOptions, given: Options["given"]) {

@@ -11,6 +11,8 @@ type Inputs = {
   bias: Tensor | null;
   /** psi^2 that x is divided by the root of, [C], float64. */
   square: Tensor;
+  /** The batch's own psi_B^2, [C], float64, which is a constant here. */
+  own: Tensor;
   /** What backward takes from g, kappa times xhat: nu, [C], float64; null for the exact gradient where psi is the batch's own. */
   nu: Tensor | null;
 };
@@ -18,8 +20,8 @@ type Inputs = {
 export interface PowerOptions {
   readonly view: ColumnView;
   readonly eps: number;
-  /** Called in backward with <g xhat>, [C], float64: what nu follows. */
-  readonly observe: (along: Float64Array) => void;
+  /** Called in backward with what nu follows, [C], float64 each: <g xhat>, psi_B^2 and <xhat^2>. */
+  readonly observe: (along: Tensor, own: Tensor, gamma: Tensor) => void;
 }
 
 /** Quadratic mean psi_B^2 = <x^2> of each channel, [C], float64, off the tape: variance + mean^2 has no cancellation. */
@@ -33,7 +35,7 @@ export function quadraticMean(x: Tensor, view: ColumnView): Tensor {
 
 /** Kernel calls with mean 0: x times weight / sqrt(square + eps), plus bias. */
 function scaled(
-  { x, weight, bias, square }: Omit<Inputs, "nu">,
+  { x, weight, bias, square }: Omit<Inputs, "nu" | "own">,
   { view, eps }: Pick<PowerOptions, "view" | "eps">,
 ): Tensor {
   const y = Tensor.empty(x.shape, x.dtype);
@@ -48,38 +50,31 @@ function scaled(
  * dx = (g - xhat <g xhat>) / psi, which is exact. dweight = sum of dy xhat, dbias = sum of dy.
  *
  * Shapes: x and y any that has the view's elements, merge and batch 1; weight and bias [C].
- * Saves:  x, weight, square and nu.
+ * Saves:  x, weight, square, psi_B^2 and nu.
  * Source: Shen et al. 2020, arXiv:2003.07845, algorithms 1 and 2.
  */
 export const powerNorm = defineOp<Inputs, PowerOptions, Omit<Inputs, "bias">>({
   name: "power_norm",
   forward: (inputs, options) => ({ out: scaled(inputs, options), saved: inputs }),
-  backward(dy, { x, weight, square, nu }, options) {
+  backward(dy, { x, weight, square, own, nu }, options) {
     const { view, eps, observe } = options;
     const { channels } = view;
-    const sums = Tensor.empty([2 * channels], "float64");
+    const sums = Tensor.empty([2, channels], "float64");
     const stats = { mean: zeros([channels], { dtype: "float64" }).storage, variance: square.storage };
     kernels.columnSums(x.storage, dy.storage, stats, sums.storage, view);
-    const rho = Float64Array.from(square.storage.view, (q) => 1 / Math.sqrt(q + eps));
-    const count = view.outer * view.inner;
-    const [from, ws] = [sums.storage.view, weight?.storage.view];
-    const onto = rho.map((r, c) => ((ws ? ws[c]! : 1) * r * from[channels + c]!) / count);
-    const kappa = nu ? Float64Array.from(nu.storage.view) : onto;
-    observe(onto);
-    const filled = (dtype: Tensor["dtype"], of: (c: number) => number) => {
-      const t = Tensor.empty([channels], dtype);
-      const to = t.storage.view;
-      for (let c = 0; c < channels; c++) to[c] = of(c);
-      return t;
-    };
+    const half = (i: 0 | 1) => sums.narrow(0, i, 1).reshape([channels]);
+    const rho = square.add(eps).rsqrt();
+    const products = half(1).mul(rho);
+    const onto = (weight ? products.mul(weight.cast("float64")) : products).div(view.outer * view.inner);
+    observe(onto, own, own.div(square.add(eps)));
     return {
       x: () => {
-        const away = filled(x.dtype, (c) => kappa[c]! * rho[c]!);
+        const away = (nu ?? onto).mul(rho).cast(x.dtype);
         const along = scaled({ x, weight: away, bias: null, square }, options);
         return scaled({ x: dy, weight, bias: null, square }, options).sub(along);
       },
-      weight: () => filled(x.dtype, (c) => rho[c]! * from[channels + c]!),
-      bias: () => filled(x.dtype, (c) => from[c]!),
+      weight: () => products.cast(x.dtype),
+      bias: () => half(0).cast(x.dtype),
     };
   },
 });

@@ -1,8 +1,7 @@
 import { kernels } from "../../kernels/dispatch.js";
 import { scope } from "../../memory/scope.js";
-import type { Moments } from "../../norm/moments.js";
 import { groupColumns, statisticSize } from "../../norm/views.js";
-import { full } from "../create.js";
+import { full, zeros } from "../create.js";
 import { Tensor } from "../tensor.js";
 import { normalizeAmong } from "./column_parts.js";
 import { checkInputs, type NormInputs } from "./fused_norm.js";
@@ -10,8 +9,8 @@ import { checkInputs, type NormInputs } from "./fused_norm.js";
 export interface VirtualBatchNormOptions {
   readonly axis: number;
   readonly eps: number;
-  /** Moments of the reference batch, one for each channel; constants. */
-  readonly reference: readonly Moments[];
+  /** Of the reference batch: mean and biased variance of each channel, float64, and how many values they were taken from. Constants. */
+  readonly reference: { readonly mean: Tensor; readonly variance: Tensor; readonly count: number };
 }
 
 /**
@@ -24,7 +23,7 @@ export interface VirtualBatchNormOptions {
  */
 export function virtualBatchNorm(inputs: NormInputs, { axis, eps, reference }: VirtualBatchNormOptions): Tensor {
   const { x } = inputs;
-  const channels = reference.length;
+  const channels = reference.mean.size;
   const on = groupColumns(x.shape, channels, axis);
   checkInputs("virtual_batch_norm", inputs, [channels]);
   return scope(() => {
@@ -33,17 +32,20 @@ export function virtualBatchNorm(inputs: NormInputs, { axis, eps, reference }: V
     const variance = Tensor.empty(statistics, "float64");
     const count = statisticSize(on);
     if (x.size > 0) kernels.columnMoments(x.storage, { mean: mean.storage, variance: variance.storage }, on.view);
-    const counts = full(statistics, reference[0]!.count + count, { dtype: "float64" });
-    const [m, v] = [mean.storage.view, variance.storage.view];
-    if (count === 0) for (const own of [m, v]) own.fill(0);
-    // mergeMoments in place: there may be as many statistics as values.
-    for (let at = 0; at < m.length; at++) {
-      const r = reference[at % channels]!;
-      const delta = m[at]! - r.mean;
-      const share = count / (r.count + count);
-      v[at] = (r.m2 + v[at]! * count + delta * delta * r.count * share) / (r.count + count);
-      m[at] = r.mean + delta * share;
-    }
-    return normalizeAmong({ ...inputs, mean, variance, counts }, { view: on.view, eps });
+    const all = reference.count + count;
+    const counts = full(statistics, all, { dtype: "float64" });
+    const shape = [on.view.batch, channels];
+    // Without positions nothing counts, and moments are NaN.
+    const own = (t: Tensor) => (count === 0 ? zeros(shape, { dtype: "float64" }) : t.reshape(shape));
+    // As mergeMoments of norm/moments.ts.
+    const share = count / all;
+    const [given, known] = [reference.mean.detach(), reference.variance.detach()];
+    const delta = own(mean).sub(given);
+    const spread = delta.square().mul(reference.count * share);
+    const merged = {
+      mean: delta.mul(share).add(given).reshape(statistics),
+      variance: own(variance).mul(count).add(known.mul(reference.count)).add(spread).div(all).reshape(statistics),
+    };
+    return normalizeAmong({ ...inputs, ...merged, counts }, { view: on.view, eps });
   });
 }

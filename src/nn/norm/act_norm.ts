@@ -107,7 +107,7 @@ export class ActNorm extends Module {
       const [mean, variance] = [both.narrow(0, 0, 1), both.narrow(0, 1, 1)];
       const s = variance.sqrt().add(this.eps).reciprocal().cast(x.dtype);
       this.weight.assign(this.scale === "exp" ? s.log() : s);
-      this.bias.assign(mean.neg());
+      this.bias.assign(mean.neg().cast(x.dtype));
     });
     this.initialized!.assign([1]);
   }

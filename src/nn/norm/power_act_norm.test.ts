@@ -18,7 +18,6 @@ const numberOf = (t: Tensor | null) => t!.item();
 normContract({
   name: "PowerNorm",
   uncaptured: "running quantities computed in JavaScript",
-  offDevice: "running quantities computed in JavaScript",
   make: (o) => new PowerNorm(4, o),
   shape: [3, 4, 5],
   state: ["weight", "bias", "running_phi", "ema_gz", "iters"],

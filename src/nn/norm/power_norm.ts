@@ -1,7 +1,7 @@
 import { noGrad, ones, type Tensor, tensor, zeros } from "../../autograd/index.js";
 import { batchNormEval } from "../../autograd/ops/batch_norm.js";
 import { checkFloating } from "../../autograd/ops/floating.js";
-import { powerNorm, quadraticMean } from "../../autograd/ops/power_norm.js";
+import { type PowerOptions, powerNorm, quadraticMean } from "../../autograd/ops/power_norm.js";
 import { rmsNorm } from "../../autograd/ops/rms_norm.js";
 import {
   checkBoolean,
@@ -20,7 +20,7 @@ import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { affineParameter } from "./affine_parameter.js";
 import { checkAxis } from "./running_norm.js";
-import { runningStatsMove } from "./running_stats.js";
+import { areFinite, runningStatsMove } from "./running_stats.js";
 
 export interface PowerNormOptions extends PlacementOptions {
   readonly eps?: number;
@@ -38,8 +38,6 @@ export interface PowerNormOptions extends PlacementOptions {
   /** "guard" leaves NaN and Inf out of running_phi and ema_gz, and counts such batches in skippedUpdates. */
   readonly runningStats?: "update" | "guard";
 }
-
-const finite = (values: ArrayLike<number>) => Array.from(values).every(Number.isFinite);
 
 /**
  * Division by a running quadratic mean: y = weight x / sqrt(running_phi + eps) + bias. In training running_phi is the one
@@ -111,7 +109,7 @@ export class PowerNorm extends Module {
     return scope(() => {
       const inputs = { x: this.#scaleGroups(x), weight, bias };
       // Copies: backward needs what the state was before this batch.
-      const copy = (t: Tensor, factor = 1) => tensor(Float64Array.from(t.storage.view, (v) => factor * v));
+      const copy = (t: Tensor, factor = 1) => t.detach().cast("float64").mul(factor);
       const phi = copy(this.runningPhi!);
       if (!this.training) {
         return batchNormEval(
@@ -126,9 +124,8 @@ export class PowerNorm extends Module {
       const warm = this.iters!.item() < this.warmupIters;
       const square = warm ? own : phi;
       const nu = warm ? null : copy(this.emaGz!, 1 - this.alphaBkw);
-      const [ownData, squareData] = [own.dataSync(), square.dataSync()];
-      const observe = (along: Float64Array) => this.#followGradient(along, ownData, squareData);
-      const out = powerNorm({ ...inputs, square, nu }, { view: on.view, eps, observe });
+      const observe: PowerOptions["observe"] = (along, of, gamma) => this.#followGradient(along, of, gamma);
+      const out = powerNorm({ ...inputs, square, own, nu }, { view: on.view, eps, observe });
       this.#followInput(own);
       return out;
     });
@@ -147,15 +144,14 @@ export class PowerNorm extends Module {
   /** Algorithm 1: phi = alpha phi + (1 - alpha) psi_B^2; in the warm-up the average of all batches so far. */
   #followInput(own: Tensor): void {
     if (!runningStatsMove()) return;
-    const batch = own.storage.view;
-    if (this.runningStats === "guard" && !finite(batch)) {
+    if (this.runningStats === "guard" && !areFinite(own.storage)) {
       this.skippedUpdates++;
       return;
     }
     const k = this.iters!.item() + 1;
     const weight = k <= this.warmupIters ? 1 / k : 1 - this.alphaFwd;
     const phi = this.runningPhi!;
-    phi.assign(Float64Array.from(phi.storage.view, (v, c) => (1 - weight) * v + weight * batch[c]!));
+    move(phi, (before) => before.mul(1 - weight).add(own.mul(weight)));
     this.iters!.assign([k]);
   }
 
@@ -163,10 +159,13 @@ export class PowerNorm extends Module {
    * Algorithm 2: nu = nu (1 - (1 - alpha) Gamma) + (1 - alpha) Lambda, Lambda = <g xhat>, Gamma = <xhat^2>. The state is
    * the authors' ema_gz = nu / (1 - alpha), which adds Lambda - (1 - alpha) ema_gz Gamma.
    */
-  #followGradient(along: Float64Array, own: ArrayLike<number>, square: ArrayLike<number>): void {
-    if (this.runningStats === "guard" && !(finite(along) && finite(own))) return;
-    const ema = this.emaGz!;
-    const gamma = (c: number) => own[c]! / (square[c]! + this.eps);
-    ema.assign(Float64Array.from(ema.storage.view, (v, c) => v + along[c]! - (1 - this.alphaBkw) * v * gamma(c)));
+  #followGradient(along: Tensor, own: Tensor, gamma: Tensor): void {
+    if (this.runningStats === "guard" && !areFinite(along.storage, own.storage)) return;
+    move(this.emaGz!, (before) => before.add(along).sub(before.mul(gamma).mul(1 - this.alphaBkw)));
   }
+}
+
+/** Writes to a state what comes of it, computed in float64. */
+function move(state: Tensor, to: (before: Tensor) => Tensor): void {
+  scope(() => noGrad(() => state.assign(to(state.detach().cast("float64")).cast(state.dtype))));
 }

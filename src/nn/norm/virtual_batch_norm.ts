@@ -1,14 +1,13 @@
-import { noGrad, ones, Tensor, tensor, zeros } from "../../autograd/index.js";
+import { noGrad, ones, type Tensor, tensor, zeros } from "../../autograd/index.js";
 import { batchNorm } from "../../autograd/ops/batch_norm.js";
+import { columnMoments } from "../../autograd/ops/column_parts.js";
 import { virtualBatchNorm } from "../../autograd/ops/virtual_batch_norm.js";
 import { NonFiniteError, StateError } from "../../base/errors.js";
 import { checkBoolean, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { formatShape } from "../../base/shape.js";
-import { kernels } from "../../kernels/dispatch.js";
 import { scope } from "../../memory/scope.js";
 import { checkBatchStatistics, checkChannels } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
-import type { Moments } from "../../norm/moments.js";
 import { batchView, statisticSize } from "../../norm/views.js";
 import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
@@ -22,6 +21,10 @@ export interface VirtualBatchNormOptions extends PlacementOptions {
   /** The channel axis: 1 (default) for [N, C, ...], -1 for channels last. */
   readonly axis?: number;
 }
+
+/** Whether all numbers are finite, where they can be looked at: on other devices than the CPU that would mean waiting for them. */
+const soFarFinite = (...statistics: readonly Tensor[]): boolean =>
+  statistics.every(({ storage }) => storage.block !== null || areFinite(storage));
 
 /**
  * Normalizes each example by a reference batch, chosen once, and the example itself. The first training forward without a
@@ -72,10 +75,10 @@ export class VirtualBatchNorm extends Module {
     checkBatchStatistics("VirtualBatchNorm", x.shape, on);
     scope(() =>
       noGrad(() => {
-        const mean = Tensor.empty([this.numFeatures], "float64");
-        const variance = Tensor.empty([this.numFeatures], "float64");
-        kernels.columnMoments(x.storage, { mean: mean.storage, variance: variance.storage }, on.view);
-        if (!areFinite(mean.storage, variance.storage)) {
+        const both = columnMoments({ x }, { view: on.view });
+        const part = (i: number) => both.narrow(0, i, 1).reshape([this.numFeatures]);
+        const [mean, variance] = [part(0), part(1)];
+        if (!soFarFinite(mean, variance)) {
           throw new NonFiniteError({
             rule: "A reference batch has finite statistics",
             got: `NaN or Inf in those of an input of shape ${formatShape(x.shape)}`,
@@ -104,7 +107,7 @@ export class VirtualBatchNorm extends Module {
     }
     const { out, extra } = batchNorm({ x, weight, bias }, { axis, eps });
     // A batch with NaN or Inf would spoil every later one.
-    if (runningStatsMove() && areFinite(extra.mean!.storage, extra.variance.storage))
+    if (runningStatsMove() && soFarFinite(extra.mean!, extra.variance))
       this.keep(extra.mean!, extra.variance, x.size / numFeatures);
     disposeStatistics(extra);
     return out;
@@ -116,9 +119,7 @@ export class VirtualBatchNorm extends Module {
     this.referenceCount.assign([count]);
   }
 
-  private reference(): Moments[] {
-    const count = this.referenceCount.item();
-    const variance = this.referenceVar.storage.view;
-    return Array.from(this.referenceMean.storage.view, (mean, c) => ({ count, mean, m2: variance[c]! * count }));
+  private reference() {
+    return { mean: this.referenceMean, variance: this.referenceVar, count: this.referenceCount.item() };
   }
 }
