@@ -19,6 +19,8 @@ export interface Surroundings {
   first<T>(run: () => T): T;
   /** Runs the second run, which then finds and draws the same and leaves nothing changed. */
   again<T>(run: () => T): T;
+  /** Lets go of what the first run noted: there will be no second. */
+  release(): void;
 }
 
 /** The run that goes on: a first one, or a second one with the checkpoints inside it, or none. */
@@ -93,6 +95,7 @@ class Recomputation implements Source {
     for (const input of this.#inputs) if (input instanceof Tensor) input.dispose();
     this.#inputs = [];
     this.#nodes = [];
+    this.around.release();
   }
 
   restore(): void {

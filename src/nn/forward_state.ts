@@ -1,9 +1,15 @@
-import type { Surroundings, Tensor } from "../autograd/index.js";
+import { type Surroundings, Tensor } from "../autograd/index.js";
 import type { NumberArray } from "../base/dtype.js";
 import { globalRandom, type RandomState } from "../base/random.js";
+import { own } from "../memory/scope.js";
 import { insideCall, type Module } from "./module.js";
 import { runningStatsMove, tellingMoves, withRunningStats } from "./norm/moving_state.js";
 
+/** The numbers of a buffer; of one on another device, a copy there. */
+interface Snapshot {
+  readonly values: NumberArray | Tensor;
+  readonly version: number;
+}
 type Field = [holder: Record<string, unknown>, name: string, value: unknown];
 
 /**
@@ -15,7 +21,7 @@ type Field = [holder: Record<string, unknown>, name: string, value: unknown];
 export class ForwardState implements Surroundings {
   #random: RandomState = globalRandom.state;
   #moving = runningStatsMove();
-  readonly #buffers = new Map<Tensor, { values: NumberArray; version: number }>();
+  readonly #buffers = new Map<Tensor, Snapshot>();
   /**
    * Parameters that the forward itself sets (ActNorm's first batch) hold the same numbers after the second run as before
    * it, so that their versions alone go back.
@@ -50,10 +56,18 @@ export class ForwardState implements Surroundings {
       return insideCall(null, () => tellingMoves(null, () => withRunningStats(this.#moving, run)));
     } finally {
       globalRandom.state = random;
-      for (const [t, now] of buffers) put(t, now);
+      for (const [t, now] of buffers) {
+        put(t, now);
+        letGo(now);
+      }
       for (const [t, { after }] of parameters) t.storage.version = after;
       for (const [holder, name, value] of fields) holder[name] = value;
     }
+  }
+
+  release(): void {
+    for (const before of this.#buffers.values()) letGo(before);
+    this.#buffers.clear();
   }
 
   /** A module's own forward may write to its children's state, so they are noted with it. */
@@ -78,9 +92,17 @@ export class ForwardState implements Surroundings {
   }
 }
 
-const valuesOf = (t: Tensor) => ({ values: t.dataSync(), version: t.storage.version });
+function valuesOf(t: Tensor): Snapshot {
+  const { version } = t.storage;
+  if (t.device === "cpu") return { values: t.dataSync(), version };
+  return { values: own(t.emptyLike().assign(t)), version };
+}
 
-function put(t: Tensor, { values, version }: { values: NumberArray; version: number }): void {
+function put(t: Tensor, { values, version }: Snapshot): void {
   t.assign(values);
   t.storage.version = version;
+}
+
+function letGo({ values }: Snapshot): void {
+  if (values instanceof Tensor) values.dispose();
 }

@@ -31,7 +31,6 @@ class OnCopy extends InPlaceActivatedBatchNorm {
 
 normContract({
   name: "InPlaceActivatedBatchNorm",
-  uncaptured: "backward looks for weights of 0",
   make: (o) => new OnCopy(4, o),
   shape: [3, 4, 5],
   state: ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"],

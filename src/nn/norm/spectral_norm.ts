@@ -1,4 +1,4 @@
-import { noGrad, Tensor, tensor, where } from "../../autograd/index.js";
+import { noGrad, Tensor, where } from "../../autograd/index.js";
 import { ShapeError } from "../../base/errors.js";
 import { checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { globalRandom } from "../../base/random.js";
@@ -47,7 +47,7 @@ export function spectralNormalized(weight: Tensor, u: Tensor, v: Tensor, options
       });
     }
     // Copies: the next training forward moves u and v, perhaps before this one's backward.
-    const [left, right] = [u, v].map((t) => tensor(t.dataSync(), { dtype: weight.dtype }));
+    const [left, right] = [u, v].map((t) => noGrad(() => t.detach().cast(weight.dtype).mul(1)));
     const sigma = matrix
       .matmul(right!.reshape([columns, 1]))
       .mul(left!.reshape([rows, 1]))
@@ -56,12 +56,15 @@ export function spectralNormalized(weight: Tensor, u: Tensor, v: Tensor, options
   });
 }
 
-/** t / max(||t||, eps) in float64, or null where that is no direction: a zero vector, NaN, Inf. */
-function unit(t: Tensor, eps: number): Float64Array | null {
-  const values = Float64Array.from(t.dataSync());
-  const length = Math.max(Math.sqrt(values.reduce((sum, x) => sum + x * x, 0)), eps);
-  const scaled = values.map((x) => x / length);
-  return length > 0 && Number.isFinite(length) && scaled.some((x) => x !== 0) ? scaled : null;
+/** t / max(||t||, eps), computed in float64, and whether that is a direction: 0 for a zero vector, NaN, Inf. */
+function unit(t: Tensor, eps: number): { direction: Tensor; good: Tensor } {
+  const values = t.reshape([t.size]);
+  const size = values.abs().max([0], { keepDim: true }).cast("float64");
+  // Squares of what is scaled neither overflow nor vanish.
+  const scaled = values.cast("float64").div(where(size.equal(0), 1, size));
+  const length = scaled.square().sum([0], { keepDim: true }).sqrt();
+  const direction = scaled.mul(size.div(length.mul(size).maximum(eps)));
+  return { direction, good: direction.square().sum([0], { keepDim: true }).greater(0) };
 }
 
 /** v = W^T u / ||W^T u||, u = W v / ||W v||, as often as asked. A weight without direction leaves u and v alone. */
@@ -69,14 +72,14 @@ function powerIteration(weight: Tensor, u: Tensor, v: Tensor, dim: number, itera
   scope(() =>
     noGrad(() => {
       const matrix = matrixOf(weight.detach(), dim);
-      const column = (values: Float64Array) => tensor(values, { shape: [values.length, 1], dtype: weight.dtype });
+      const column = (t: Tensor) => t.reshape([t.size, 1]).cast(weight.dtype);
       for (let i = 0; i < iterations; i++) {
-        const right = unit(matrix.matmul(u.reshape([u.size, 1]), { transposeA: true }), eps);
-        const left = right && unit(matrix.matmul(column(right)), eps);
-        if (!right || !left) return;
+        const right = unit(matrix.matmul(column(u), { transposeA: true }), eps);
+        const left = unit(matrix.matmul(column(right.direction)), eps);
+        const good = right.good.mul(left.good);
         for (const state of [u, v]) aboutToMove(state);
-        v.assign(right);
-        u.assign(left);
+        v.assign(where(good, right.direction, v.detach().cast("float64")).cast(v.dtype));
+        u.assign(where(good, left.direction, u.detach().cast("float64")).cast(u.dtype));
       }
     }),
   );
@@ -100,7 +103,7 @@ export function spectralNorm<M extends Module>(module: M, options?: SpectralNorm
     const [u, v] = [rows, weight.size / rows].map((n) => {
       const drawn = Tensor.empty([n], weight.dtype);
       drawn.assign(Float64Array.from({ length: n }, () => globalRandom.normal()));
-      return drawn.assign(unit(drawn, eps) ?? [1]);
+      return scope(() => noGrad(() => drawn.assign(unit(drawn, eps).direction).to(weight.device)));
     });
     powerIteration(weight, u!, v!, dim, FIRST_ITERATIONS, eps);
     const [original, left, right] = [`${name}Orig`, `${name}U`, `${name}V`];
