@@ -78,6 +78,7 @@ const targets = tensor([0, 3, 7, 1, 3], { dtype: "int32" });
 const channel = () => [normal([4]), normal([4])];
 const last = () => [normal([8]), normal([8])];
 
+const classWeights = positive([8]);
 const functions: Record<string, Call> = {
   matmul: on([normal([3, 4, 5]), normal([3, 6, 5])], (a, b) => matmul(a!, b!, { transposeB: true })),
   concat: on([x, x], (a, b) => concat([a!, b!], 2)),
@@ -99,7 +100,7 @@ const functions: Record<string, Call> = {
   "F.crossEntropy with class weights": {
     inputs: [rows],
     whole: targets,
-    apply: ([t], y) => F.crossEntropy(t!, y, { weight: positive([8]).cast(t!.dtype).to(t!.device) }),
+    apply: ([t], y) => F.crossEntropy(t!, y, { weight: classWeights.cast(t!.dtype).to(t!.device) }),
   },
   "F.huberLoss": on([rows, normal([5, 8])], (t, y) => F.huberLoss(t!, y!)),
   "F.l1Loss": on([rows, normal([5, 8])], (t, y) => F.l1Loss(t!, y!)),

@@ -35,23 +35,28 @@ export const columnMoments = defineOp<{ x: Tensor }, { readonly view: ColumnView
   backward: (d, { x, out }, { view }) => ({
     x: () => {
       if (isRecording()) return momentsGradient(d, x, view);
-      // With dy = 0, a variance of 1 and eps = 0, columnDx gives -(sum + (x - mean) sum') / m, the sums of a statistic's
-      // channels taken together: they stand at its first channel.
-      const length = statisticsOf(view);
-      const pulls = d.mul(tensor([[-1], [-2]], { dtype: "float64" }));
-      const none = [0, 0] as const;
-      const sums = pulls.reshape([2, length, 1]).pad([none, none, [0, view.merge - 1]]);
-      const one = full([length], 1, { dtype: "float64" });
-      const counts = full([length], view.outer * view.merge * view.inner, { dtype: "float64" });
-      const dx = Tensor.empty(x.shape, x.dtype);
-      const stats = { mean: part(out, 0, length), variance: one.storage };
-      const dy = zeros(x.shape, { dtype: x.dtype });
-      kernels.columnDx(x.storage, dy.storage, null, stats, sums.storage, counts.storage, dx.storage, view, 0);
-      return dx;
+      const counts = full([statisticsOf(view)], view.outer * view.merge * view.inner, { dtype: "float64" });
+      return momentsSlope(d, x, out, counts, view);
     },
   }),
   twiceDifferentiable: true,
 });
+
+/** (dmean + 2 (x - mean) dvariance) / count. Shapes: d and moments [2, statistics], counts [statistics], float64; the result as x. */
+export function momentsSlope(d: Tensor, x: Tensor, moments: Tensor, counts: Tensor, view: ColumnView): Tensor {
+  // With dy = 0, a variance of 1 and eps = 0, columnDx gives -(sum + (x - mean) sum') / m, the sums of a statistic's
+  // channels taken together: they stand at its first channel.
+  const length = statisticsOf(view);
+  const pulls = d.mul(tensor([[-1], [-2]], { dtype: "float64" }));
+  const none = [0, 0] as const;
+  const sums = pulls.reshape([2, length, 1]).pad([none, none, [0, view.merge - 1]]);
+  const one = full([length], 1, { dtype: "float64" });
+  const dx = Tensor.empty(x.shape, x.dtype);
+  const stats = { mean: part(moments, 0, length), variance: one.storage };
+  const dy = zeros(x.shape, { dtype: x.dtype });
+  kernels.columnDx(x.storage, dy.storage, null, stats, sums.storage, counts.storage, dx.storage, view, 0);
+  return dx;
+}
 
 type Inputs = { x: Tensor; mean: Tensor; variance: Tensor; weight: Tensor | null; bias: Tensor | null };
 type Saved = Omit<Inputs, "bias">;

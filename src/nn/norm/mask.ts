@@ -1,4 +1,4 @@
-import { Tensor } from "../../autograd/index.js";
+import { Tensor, tensor } from "../../autograd/index.js";
 import { DTypeError, ShapeError } from "../../base/errors.js";
 import { formatShape, normalizeAxis, type Shape, sameShape } from "../../base/shape.js";
 
@@ -20,19 +20,37 @@ function flatten(mask: NestedMask): { shape: Shape; entries: unknown[] } | null 
   return { shape: [mask.length, ...first.shape], entries: parts.flatMap((p) => p!.entries) };
 }
 
+/**
+ * A mask on x's device: 1 at valid positions, else 0, in x's type and shape but for the channel axis, which has length 1. Of a
+ * mask that lies on another device than the CPU nobody looks at the numbers: what is not 0 is valid.
+ */
+export function maskBeside(layer: string, mask: Mask, x: Tensor, axis: number): Tensor {
+  const a = normalizeAxis(axis, x.rank, "The channel axis");
+  const beside = x.shape.map((d, i) => (i === a ? 1 : d));
+  if (mask instanceof Tensor && mask.device !== "cpu") {
+    checkPositions(layer, mask.shape, x.shape, a);
+    return mask.detach().notEqual(0).cast(x.dtype).reshape(beside);
+  }
+  const valid = Float32Array.from(readMask(layer, mask, x.shape, axis));
+  return tensor(valid, { shape: beside, dtype: x.dtype, device: x.device });
+}
+
+function checkPositions(layer: string, shape: Shape | null, x: Shape, a: number): void {
+  const positions = x.filter((_, i) => i !== a);
+  if (shape && sameShape(shape, positions)) return;
+  throw new ShapeError({
+    rule: `${layer} takes a mask ${formatShape(positions)} for an input ${formatShape(x)}: its axes but the channels`,
+    got: shape ? formatShape(shape) : "rows of different lengths",
+  });
+}
+
 /** A mask as a 1 or 0 for each position of x, which are x's places without the channel axis. */
 export function readMask(layer: string, mask: Mask, x: Shape, axis: number): Uint8Array {
   const a = normalizeAxis(axis, x.length, "The channel axis");
-  const positions = x.filter((_, i) => i !== a);
   const flat: { shape: Shape; entries: ArrayLike<unknown> } | null =
     mask instanceof Tensor ? { shape: mask.shape, entries: mask.storage.view } : flatten(mask);
-  if (!flat || !sameShape(flat.shape, positions)) {
-    throw new ShapeError({
-      rule: `${layer} takes a mask ${formatShape(positions)} for an input ${formatShape(x)}: its axes but the channels`,
-      got: flat ? formatShape(flat.shape) : "rows of different lengths",
-    });
-  }
-  const { entries } = flat;
+  checkPositions(layer, flat?.shape ?? null, x, a);
+  const { entries } = flat!;
   const valid = new Uint8Array(entries.length);
   for (let i = 0; i < valid.length; i++) {
     const v = entries[i];

@@ -1,8 +1,9 @@
-import type { Tensor } from "../../autograd/index.js";
+import { type Tensor, where } from "../../autograd/index.js";
 import { batchNorm, batchNormEval } from "../../autograd/ops/batch_norm.js";
 import { columnMoments, standardize } from "../../autograd/ops/column_parts.js";
 import { putValid, takeValid } from "../../autograd/ops/compact.js";
 import { checkInputs } from "../../autograd/ops/fused_norm.js";
+import { maskedMoments, validCounts } from "../../autograd/ops/masked_moments.js";
 import { ShapeError } from "../../base/errors.js";
 import { checkChoice } from "../../base/options.js";
 import { formatShape } from "../../base/shape.js";
@@ -12,7 +13,7 @@ import { compactBatch } from "../../norm/mask.js";
 import { besselFactor } from "../../norm/moments.js";
 import { batchView, type ColumnView } from "../../norm/views.js";
 import { BatchNormBase } from "./batch_norm.js";
-import { type Mask, type Padded, paddedChoices, readMask } from "./mask.js";
+import { type Mask, maskBeside, type Padded, paddedChoices, readMask } from "./mask.js";
 import type { RunningNormOptions } from "./running_norm.js";
 import { disposeStatistics } from "./running_stats.js";
 
@@ -43,6 +44,7 @@ export class MaskedBatchNorm extends BatchNormBase {
     if (mask === undefined || mask === null) return super.forward(x);
     const { axis, eps, numFeatures, running, padded } = this;
     checkChannels("MaskedBatchNorm", x.shape, axis, numFeatures);
+    if (x.device !== "cpu") return this.#byArithmetic(x, maskBeside("MaskedBatchNorm", mask, x, axis));
     const { plan, count } = compactBatch(readMask("MaskedBatchNorm", mask, x.shape, axis), x.shape, axis);
     if (padded === "normalize" && running && !this.training) return super.forward(x);
     const valid = takeValid({ x }, plan).reshape(plan.last ? [count, numFeatures] : [numFeatures, count]);
@@ -58,6 +60,33 @@ export class MaskedBatchNorm extends BatchNormBase {
     this.follow({ statistics: extra, repeat: 1, values: count });
     disposeStatistics(extra);
     return put(out);
+  }
+
+  /** Elsewhere than on the CPU: the same without shapes that follow from the mask. Nobody looks how many positions are valid. */
+  #byArithmetic(x: Tensor, valid: Tensor): Tensor {
+    const { axis, eps, running, padded, conventions } = this;
+    const inside = where(valid, x, 0);
+    const chosen = (y: Tensor) => where(valid, y, padded === "keep" ? x : 0);
+    if (running && !this.training) {
+      if (padded === "normalize") return super.forward(x);
+      return scope(() => chosen(batchNormEval({ x: inside, ...this.affine(x.shape[0]!) }, running, { axis, eps })));
+    }
+    return scope(() => {
+      const { view } = batchView(x.shape, axis);
+      const counts = validCounts(x, valid, view);
+      const moments = maskedMoments({ x: inside, valid, counts }, { view });
+      const part = (i: number) => moments.narrow(0, i, 1).reshape([view.channels]);
+      const [mean, biased] = [part(0), part(1)];
+      const unbiased = biased.mul(counts.div(counts.sub(1)));
+      // As though of all positions: their number, which is known here, is what follow() corrects for.
+      const values = view.outer * view.inner;
+      const followed = conventions.runningVariance === "biased" ? biased : unbiased.div(besselFactor(values));
+      this.follow({ statistics: { mean, variance: followed }, repeat: 1, values });
+      const variance = conventions.normalizingVariance === "biased" ? biased : unbiased;
+      const given = { mean, variance, ...this.affine(x.shape[0]!) };
+      if (padded === "normalize") return standardize({ x, ...given }, { view, eps });
+      return chosen(standardize({ x: inside, ...given }, { view, eps }));
+    });
   }
 
   /** All of x by the moments of `valid`, which a gradient goes through. */

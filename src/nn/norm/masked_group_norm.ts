@@ -1,17 +1,21 @@
-import { ones, type Tensor, zeros } from "../../autograd/index.js";
+import { ones, type Tensor, where, zeros } from "../../autograd/index.js";
 import { bucketNorm } from "../../autograd/ops/bucket_norm.js";
+import { standardize } from "../../autograd/ops/column_parts.js";
 import { putValid, takeValid } from "../../autograd/ops/compact.js";
 import { groupNorm } from "../../autograd/ops/group_norm.js";
+import { maskedMoments, validCounts } from "../../autograd/ops/masked_moments.js";
 import { ShapeError } from "../../base/errors.js";
 import { checkBoolean, checkChoice, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { formatShape, normalizeAxis } from "../../base/shape.js";
+import { scope } from "../../memory/scope.js";
 import { checkChannels, checkGroups } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
 import { compactSamples } from "../../norm/mask.js";
+import { groupColumns } from "../../norm/views.js";
 import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { affineParameter } from "./affine_parameter.js";
-import { type Mask, type Padded, paddedChoices, readMask } from "./mask.js";
+import { type Mask, maskBeside, type Padded, paddedChoices, readMask } from "./mask.js";
 import { checkAxis } from "./running_norm.js";
 
 export interface MaskedGroupNormOptions extends PlacementOptions {
@@ -56,7 +60,8 @@ abstract class MaskedGroupBase extends Module {
 
   /**
    * Samples with as many valid positions as each other are normalized together, in one kernel call. A sample without any
-   * has nothing to normalize; a group of one value has variance 0, so its output is the bias.
+   * has nothing to normalize; a group of one value has variance 0, so its output is the bias. Elsewhere than on the CPU,
+   * where the mask does not decide shapes, statistics are sums over all positions in which padded ones count as 0.
    */
   override forward(x: Tensor, mask?: Mask | null): Tensor {
     const { layer, axis, eps, groups, channels, weight, bias, padded } = this;
@@ -68,6 +73,17 @@ abstract class MaskedGroupBase extends Module {
       });
     }
     if (mask === undefined || mask === null) return groupNorm({ x, weight, bias }, { groups, axis, eps });
+    if (x.device !== "cpu") {
+      const valid = maskBeside(layer, mask, x, axis);
+      return scope(() => {
+        const { view } = groupColumns(x.shape, groups, axis);
+        const inside = where(valid, x, 0);
+        const moments = maskedMoments({ x: inside, valid, counts: validCounts(x, valid, view) }, { view });
+        const part = (i: number) => moments.narrow(0, i, 1).reshape([x.shape[0]! * groups]);
+        const y = standardize({ x: inside, mean: part(0), variance: part(1), weight, bias }, { view, eps });
+        return where(valid, y, padded === "keep" ? x : 0);
+      });
+    }
     const { plan, buckets } = compactSamples(readMask(layer, mask, x.shape, axis), x.shape, axis);
     const valid = takeValid({ x }, plan);
     const options = { buckets, channels, groups, last: plan.last, eps };

@@ -29,7 +29,6 @@ const contractMask = (_: DType, [n, , l]: Shape) => [
 normContract({
   name: "MaskedBatchNorm",
   uncaptured: "the mask decides the shapes inside",
-  offDevice: "the mask decides the shapes inside",
   make: (o) => new MaskedBatchNorm(4, o),
   shape: [3, 4, 5],
   state: [...affine, ...running],
@@ -44,7 +43,6 @@ normContract({
 normContract({
   name: "MaskedGroupNorm",
   uncaptured: "the mask decides the shapes inside",
-  offDevice: "the mask decides the shapes inside",
   make: (o) => new MaskedGroupNorm(2, 4, o),
   shape: [3, 4, 5],
   state: affine,
@@ -59,7 +57,6 @@ normContract({
 normContract({
   name: "MaskedInstanceNorm",
   uncaptured: "the mask decides the shapes inside",
-  offDevice: "the mask decides the shapes inside",
   make: (o) => new MaskedInstanceNorm(4, o),
   shape: [3, 4, 5],
   state: [],
