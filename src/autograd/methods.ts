@@ -8,7 +8,18 @@ import { cast } from "./ops/cast.js";
 import { binary, operand, unary } from "./ops/elementwise.js";
 import { matmul } from "./ops/matmul.js";
 import { concat, expand, flip, narrow, pad, permute, reshape, slice, transpose } from "./ops/movement.js";
-import { argMax, max, mean, min, prod, type ReduceOptions, sum, sumTo, variance } from "./ops/reduction.js";
+import {
+  argMax,
+  max,
+  mean,
+  min,
+  prod,
+  type ReduceOptions,
+  type SumOptions,
+  sum,
+  sumTo,
+  variance,
+} from "./ops/reduction.js";
 import { Tensor } from "./tensor.js";
 import { toCPU, toDevice } from "./to_device.js";
 
@@ -31,7 +42,7 @@ const binaryMethods = {
 } as const;
 
 const otherMethods = {
-  sum(this: Tensor, axes?: Axes, options?: Reduce): Tensor {
+  sum(this: Tensor, axes?: Axes, options?: SumOptions | boolean): Tensor {
     return sum(this, axes, reduceOptions(options));
   },
   mean(this: Tensor, axes?: Axes, options?: Reduce): Tensor {

@@ -95,7 +95,7 @@ export class Tensor implements ScopeMember {
       });
     }
     if (on && !isFloating(this.dtype)) {
-      throw new DTypeError({ rule: "Only float32 and float64 tensors have gradients", got: this.dtype });
+      throw new DTypeError({ rule: "Only tensors of floating-point types have gradients", got: this.dtype });
     }
     this.vertex.need = on ? Need.wanted : Need.none;
   }
@@ -179,7 +179,10 @@ export class Tensor implements ScopeMember {
     return this.storage.view.slice();
   }
 
-  /** A copy of the numbers, in row-major order; the form that works on every device. */
+  /**
+   * A copy of the numbers, in row-major order; the form that works on every device. float16 comes as a Float32Array, since Node 20
+   * has no array of halves.
+   */
   async data(): Promise<NumberArray> {
     const { storage } = this;
     if (!storage.block) return this.dataSync();

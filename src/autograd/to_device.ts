@@ -1,3 +1,4 @@
+import { arithmeticType } from "../base/dtype.js";
 import { DeviceError, StateError } from "../base/errors.js";
 import type { DeviceName } from "../memory/device.js";
 import { checkDevice } from "./check_device.js";
@@ -28,7 +29,7 @@ export function toDevice(t: Tensor, device: DeviceName): Tensor {
   return copy;
 }
 
-/** A copy on the CPU, without history; the tensor itself when it is there. */
+/** A copy on the CPU, without history; the tensor itself when it is there. float16 becomes float32, which the CPU has. */
 export async function toCPU(t: Tensor): Promise<Tensor> {
   return t.device === "cpu" ? t : copyOnCPU(t);
 }
@@ -37,5 +38,5 @@ export async function toCPU(t: Tensor): Promise<Tensor> {
 export async function copyOnCPU(t: Tensor): Promise<Tensor> {
   const { shape, dtype } = t;
   const values = await t.data();
-  return written(shape, dtype, (to) => to.set(values), "cpu");
+  return written(shape, arithmeticType(dtype), (to) => to.set(values), "cpu");
 }

@@ -1,5 +1,5 @@
 import type { DType, NumberArray } from "../base/dtype.js";
-import { DeviceError } from "../base/errors.js";
+import { DeviceError, DTypeError } from "../base/errors.js";
 
 /** Where tensors live and ops compute. The CPU's memory is the heap; other devices bring memory of their own. */
 export type DeviceName = "cpu" | "webgpu";
@@ -21,6 +21,8 @@ export interface DevicePlace {
 
 /** The memory of a device other than the CPU. float64 takes 8 bytes an element in whatever form the device computes with. */
 export interface DeviceMemory {
+  /** Whether it holds float16. */
+  readonly float16: boolean;
   /**
    * Throws DeviceError where one block cannot be that large. That the device has no room it may only tell later: whatever
    * meets the block then, and the next reading, throws OutOfMemoryError.
@@ -73,6 +75,16 @@ export function memoryOf(device: DeviceName): DeviceMemory {
     rule: `The device "${device}" must be there before it is used`,
     got: losses.get(device) || "none",
     fix: 'import { initWebGPU } from "evenkeel/webgpu", and await initWebGPU() first',
+  });
+}
+
+/** Throws DTypeError where a device has no float16. */
+export function checkFloat16(device: DeviceName): void {
+  if (device !== "cpu" && memoryOf(device).float16) return;
+  throw new DTypeError({
+    rule: 'float16 tensors live on a "webgpu" device that has the feature shader-f16',
+    got: device === "cpu" ? "one on the CPU" : `one on ${device}, whose device lacks it`,
+    fix: device === "cpu" ? 'Move it first, t.to("webgpu").cast("float16"), or use float32' : "Use float32",
   });
 }
 

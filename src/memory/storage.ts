@@ -1,6 +1,6 @@
 import { bytesPerElement, type DType, type NumberArray } from "../base/dtype.js";
 import { StateError } from "../base/errors.js";
-import { currentDevice, type DeviceBlock, type DeviceName, memoryOf, notOnTheHeap } from "./device.js";
+import { checkFloat16, currentDevice, type DeviceBlock, type DeviceName, memoryOf, notOnTheHeap } from "./device.js";
 import { heap, type Slot } from "./heap.js";
 
 let hostAccess = true;
@@ -42,6 +42,7 @@ export class Storage implements Slot {
     readonly dtype: DType,
     readonly device: DeviceName = currentDevice(),
   ) {
+    if (dtype === "float16") checkFloat16(device);
     const bytes = Math.max(1, length) * bytesPerElement[dtype];
     if (device === "cpu") {
       this.block = null;

@@ -1,6 +1,6 @@
 import { linear as linearOp, type Tensor, zeros } from "../autograd/index.js";
-import { isFloating } from "../base/dtype.js";
-import { DTypeError, ShapeError } from "../base/errors.js";
+import { checkLayerTypes } from "../autograd/ops/floating.js";
+import { ShapeError } from "../base/errors.js";
 import { checkBoolean, checkPositiveInteger, readOptions } from "../base/options.js";
 import { formatShape } from "../base/shape.js";
 import { defaultWeights } from "./init.js";
@@ -23,14 +23,7 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
       fix: "Features stand on the last axis: flatten convolution output first (nn.Flatten), or change inFeatures",
     });
   }
-  const types = [x, weight, ...(bias ? [bias] : [])].map((t) => t.dtype);
-  if (!isFloating(x.dtype) || types.some((t) => t !== x.dtype)) {
-    throw new DTypeError({
-      rule: "linear needs x, weight and bias of one floating-point type",
-      got: types.join(", "),
-      fix: 'Cast the input with x.to("float32"), or the layer with layer.to("float64")',
-    });
-  }
+  checkLayerTypes("linear", x, weight, bias);
   return linearOp({ x, weight, bias }, {});
 }
 

@@ -232,11 +232,12 @@ export abstract class Module {
 
   /**
    * Moves to a device, or casts floating-point parameters and buffers; tensors keep their identity. Counters (int32 buffers)
-   * stay on the CPU, where layers read them. Back to the CPU it is `await model.toCPU()`.
+   * stay on the CPU, where layers read them. Back to the CPU it is `await model.toCPU()`. "float16" is for parameters alone, of a
+   * model on a device that has it: running statistics stay as they are, since their range and digits are not float16's.
    */
   to(target: DeviceName | DType): this {
     scope(() => {
-      for (const t of this.#floating()) {
+      for (const t of target === "float16" ? this.parameters() : this.#floating()) {
         const moved = t.detach().to(target);
         if (moved.dtype !== t.dtype || moved.device !== t.device) take(t, moved);
       }
@@ -249,7 +250,7 @@ export abstract class Module {
     return this.parameters()[0]?.device ?? "cpu";
   }
 
-  /** Brings parameters and buffers back from another device. */
+  /** Brings parameters and buffers back from another device; float16 becomes float32. */
   async toCPU(): Promise<this> {
     const elsewhere = this.#floating().filter((t) => t.device !== "cpu");
     const copies = await Promise.all(elsewhere.map(copyOnCPU));

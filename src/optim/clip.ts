@@ -1,6 +1,6 @@
 import { Tensor } from "../autograd/index.js";
 import { StateError } from "../base/errors.js";
-import { checkNonNegative } from "../base/options.js";
+import { checkNonNegative, checkNumber } from "../base/options.js";
 import { kernels } from "../kernels/dispatch.js";
 import { everyTime } from "../kernels/tape.js";
 import { onDevice } from "../memory/device.js";
@@ -35,6 +35,18 @@ export async function clipGradNormAsync(parameters: Iterable<Tensor>, maxNorm: n
   for (const t of squares) t.dispose();
   scaleAll(groups, maxNorm, norm);
   return norm;
+}
+
+/**
+ * Multiplies all gradients by `factor`: what takes back the factor that a loss was multiplied by so that its gradients stay
+ * within the range of float16.
+ */
+export function scaleGradients(parameters: Iterable<Tensor>, factor: number): void {
+  checkNumber("factor", factor, "a finite number", Number.isFinite);
+  const list = [...parameters];
+  everyTime(() => {
+    for (const grads of gradientsOf(list)) scaleBy(grads, factor);
+  });
 }
 
 /** Gradients, in lists of one type on one device each. */
@@ -79,8 +91,10 @@ function jointNorm(squares: readonly ArrayLike<number>[]): number {
 function scaleAll(groups: readonly Tensor[][], maxNorm: number, norm: number): void {
   const scale = maxNorm / (norm + 1e-6);
   if (scale >= 1) return;
-  for (const grads of groups) {
-    const slots = grads.map((g) => g.storage);
-    onDevice(grads[0]!.device, () => kernels.scaleOf(slots, scale));
-  }
+  for (const grads of groups) scaleBy(grads, scale);
+}
+
+function scaleBy(grads: readonly Tensor[], factor: number): void {
+  const slots = grads.map((g) => g.storage);
+  onDevice(grads[0]!.device, () => kernels.scaleOf(slots, factor));
 }

@@ -1,5 +1,5 @@
 export { Adam, type AdamOptions, AdamW } from "./adam.js";
-export { clipGradNorm, clipGradNormAsync } from "./clip.js";
+export { clipGradNorm, clipGradNormAsync, scaleGradients } from "./clip.js";
 export { weightDecayGroups } from "./groups.js";
 export { Optimizer, type OptimizerState, type ParameterGroup } from "./optimizer.js";
 export { RMSprop, type RmspropOptions } from "./rmsprop.js";

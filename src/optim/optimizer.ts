@@ -1,5 +1,5 @@
 import { bytesOf, copyOnCPU, probe, Tensor } from "../autograd/index.js";
-import { DeviceError, FormatError, OptionError } from "../base/errors.js";
+import { DeviceError, DTypeError, FormatError, OptionError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
 import { formatShape, sameShape } from "../base/shape.js";
 import { kernels } from "../kernels/dispatch.js";
@@ -75,7 +75,7 @@ export abstract class Optimizer<O extends { lr: number }> {
     this.checkParameters();
   }
 
-  /** Moves every parameter that has a gradient. */
+  /** Moves every parameter that has a gradient. Throws DTypeError for parameters of float16. */
   step(): void {
     everyTime(() => this.stepNow());
   }
@@ -121,6 +121,7 @@ export abstract class Optimizer<O extends { lr: number }> {
     const places = params.map((p) => {
       const g = p.grad;
       if (!g) return null;
+      if (p.dtype === "float16") throw tooCoarse(this.owner);
       let state = this.state.get(p);
       if (!state) {
         state = { tensors: {}, numbers: {} };
@@ -313,6 +314,13 @@ function refresh({ places }: Batching, params: readonly Tensor[]): boolean {
   }
   return true;
 }
+
+const tooCoarse = (owner: string): DTypeError =>
+  new DTypeError({
+    rule: `${owner} moves parameters by less than the distance of two float16 numbers`,
+    got: "a parameter of float16",
+    fix: 'Keep the model in float32 and cast its input: model.forward(x.cast("float16"))',
+  });
 
 const like = (a: Tensor, b: Tensor): boolean => a.dtype === b.dtype && a.device === b.device;
 

@@ -6,9 +6,10 @@ import type { KernelSet } from "../../src/kernels/kernel_set.js";
 import { reference } from "../../src/kernels/reference/index.js";
 import { setThreads, startThreads, workersReady } from "../../src/kernels/threads/pool.js";
 import { wasm } from "../../src/kernels/wasm/index.js";
+import { fromHalf, toHalf } from "../../src/kernels/webgpu/numbers.js";
 import { Storage } from "../../src/memory/storage.js";
 import { measured } from "./measured.js";
-import { Mirror, noWebGPU } from "./webgpu_mirror.js";
+import { Mirror, noFloat16, noWebGPU } from "./webgpu_mirror.js";
 
 /** Sizes around the SIMD width and the unrolled loops. */
 export const awkwardSizes = [1, 3, 4, 5, 15, 16, 17, 31, 33, 1023, 1025] as const;
@@ -21,6 +22,8 @@ export class Maker {
   constructor(
     readonly float: DType,
     seed: number,
+    /** Rounds what it makes to float16. */
+    private readonly half = false,
   ) {
     this.random = new Random(seed);
   }
@@ -35,7 +38,8 @@ export class Maker {
 
   from(values: ArrayLike<number>, dtype: DType = this.float): Storage {
     const s = this.empty(values.length, dtype);
-    s.view.set(values);
+    if (this.half && dtype === this.float) s.view.set(Float64Array.from(values, rounded));
+    else s.view.set(values);
     return s;
   }
 
@@ -62,6 +66,8 @@ export interface ConformanceCase {
   readonly tolerance: number;
   /** The same on WebGPU, where it has to be larger: 1e-6, or `tolerance` where that is more, unless given. */
   readonly webgpu?: number;
+  /** What float16 storage costs more than one rounding of the result, relative to the largest value; or why it is not tried. */
+  readonly float16?: number | string;
   /** Runs one kernel and returns its outputs. */
   run(kernels: KernelSet, make: Maker): Storage[];
 }
@@ -75,8 +81,11 @@ function watched(called: Set<string>): KernelSet {
   return new Proxy(reference, { get } as ProxyHandler<KernelSet>);
 }
 
-function outputs(c: ConformanceCase, kernels: KernelSet, float: DType): Float64Array[] {
-  const make = new Maker(float, 42);
+/** The nearest half. */
+export const rounded = (v: number): number => fromHalf(toHalf(v));
+
+function outputs(c: ConformanceCase, kernels: KernelSet, float: DType, half = false): Float64Array[] {
+  const make = new Maker(float, 42, half);
   try {
     return c.run(kernels, make).map((s) => Float64Array.from(s.view));
   } finally {
@@ -105,9 +114,9 @@ function sameBits(a: Float64Array, b: Float64Array): boolean {
   return x!.length === y!.length && x!.every((bits, i) => bits === y![i]);
 }
 
-async function webgpuOutputs(c: ConformanceCase): Promise<Float64Array[]> {
-  const make = new Maker("float32", 42);
-  const mirror = new Mirror(make.made);
+async function webgpuOutputs(c: ConformanceCase, half = false): Promise<Float64Array[]> {
+  const make = new Maker("float32", 42, half);
+  const mirror = new Mirror(make.made, () => half);
   try {
     const results = c.run(mirror.kernels, make);
     await mirror.readBack();
@@ -118,8 +127,39 @@ async function webgpuOutputs(c: ConformanceCase): Promise<Float64Array[]> {
   }
 }
 
+/** Set by vitest.float16.config.ts, whose adapter has float16. */
+const halves = process.env.EVENKEEL_TEST_FLOAT16 !== undefined;
+/** Half of the distance of two halves, relative to their size. */
+const HALF_STEP = 2 ** -11;
+/** What is wanted, with infinity where a half overflows, and what came where it is less than half of the smallest half off. */
+const storable = (want: Float64Array, got: Float64Array): Float64Array =>
+  want.map((v, i) => (rounded(v) === got[i] || Math.abs(v - got[i]!) <= 2 ** -25 ? got[i]! : v));
+
+/** A case with inputs, outputs and all between stored as float16, against the reference on the same halves. */
+async function inFloat16(c: ConformanceCase, skip: (why: string) => void): Promise<void> {
+  const want = outputs(c, reference, "float64", true);
+  const got = await webgpuOutputs(c, true).catch((error: unknown) => {
+    if (error instanceof UnsupportedKernel) return error.message;
+    throw error;
+  });
+  if (typeof got === "string") return skip(got);
+  for (const [i, y] of got.entries()) {
+    const limit = Number(c.float16 ?? 0) + HALF_STEP + (c.webgpu ?? Math.max(c.tolerance, 1e-6));
+    expect(relativeError(y, storable(want[i]!, y)), `output ${i}`).toBeLessThanOrEqual(limit);
+  }
+}
+
 /** Each case on the WASM backend, and on WebGPU where there is one, against the reference in float64, and its bits with one thread against three. */
 export function conformance(family: string, cases: readonly ConformanceCase[]): void {
+  if (halves) {
+    describe.skipIf(noFloat16 !== null)(
+      `conformance: ${family} in float16${noFloat16 ? ` (${noFloat16})` : ""}`,
+      () => {
+        for (const c of cases) if (typeof c.float16 !== "string") test(c.name, ({ skip }) => inFloat16(c, skip));
+      },
+    );
+    return;
+  }
   describe(`conformance: ${family}`, () => {
     const single = new Map<ConformanceCase, Float64Array[]>();
 

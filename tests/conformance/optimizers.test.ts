@@ -40,6 +40,7 @@ function steps(
     name,
     // Three steps add their roundings to those of the state they carry.
     tolerance: 5e-7,
+    float16: "parameters that are trained are float32",
     run: (kernels, make) =>
       sizes.flatMap((n) => {
         const p = make.normal(n);

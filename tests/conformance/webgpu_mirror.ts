@@ -2,6 +2,7 @@ import { inject } from "vitest";
 import { DeviceError, UnsupportedKernel } from "../../src/base/errors.js";
 import type { KernelSet } from "../../src/kernels/kernel_set.js";
 import { reference } from "../../src/kernels/reference/index.js";
+import { theGpu } from "../../src/kernels/webgpu/device.js";
 import { initWebGPU } from "../../src/kernels/webgpu/index.js";
 import { webgpu } from "../../src/kernels/webgpu/kernels.js";
 import type { DevicePlace } from "../../src/memory/device.js";
@@ -25,6 +26,10 @@ export const noWebGPU: string | null = await initWebGPU().then(
   },
 );
 
+/** Why there is no float16 here; null where there is. */
+export const noFloat16: string | null =
+  noWebGPU ?? (theGpu().float16 ? null : "no shader-f16 here; npm run test:float16 looks for an adapter that has it");
+
 /**
  * The WebGPU kernels for storages of the CPU: each has a twin on the device, made when a kernel first meets it; `readBack`
  * brings all numbers back.
@@ -32,8 +37,11 @@ export const noWebGPU: string | null = await initWebGPU().then(
 export class Mirror {
   private readonly twins: { readonly original: Storage; readonly twin: Storage }[] = [];
 
-  /** `known` are all storages that slots may lie in. */
-  constructor(private readonly known: readonly Storage[]) {}
+  /** `known` are all storages that slots may lie in; with `half`, what is float32 among them is float16 on the device. */
+  constructor(
+    private readonly known: readonly Storage[],
+    private readonly half: (s: Storage) => boolean = () => false,
+  ) {}
 
   readonly kernels = Object.fromEntries(
     Object.keys(reference).map((name) => [name, (...args: unknown[]) => this.call(name as keyof KernelSet, args)]),
@@ -60,7 +68,8 @@ export class Mirror {
     const original = this.known.find((s) => s.ptr === slot.ptr && s.length === slot.length) ?? this.known.find(holds)!;
     let pair = this.twins.find((p) => p.original === original);
     if (!pair) {
-      const twin = new Storage(original.length, original.dtype, "webgpu");
+      const half = original.dtype === "float32" && this.half(original);
+      const twin = new Storage(original.length, half ? "float16" : original.dtype, "webgpu");
       if (twin.length > 0) memoryOf("webgpu").write(twin as DevicePlace, heap.view(original));
       pair = { original, twin };
       this.twins.push(pair);

@@ -1,11 +1,12 @@
-import { isFloating } from "../../base/dtype.js";
-import { DTypeError, OptionError, ShapeError } from "../../base/errors.js";
+import type { DType } from "../../base/dtype.js";
+import { OptionError, ShapeError } from "../../base/errors.js";
 import { checkPositiveInteger } from "../../base/options.js";
 import { formatShape, type Shape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
 import type { ConvPlan } from "../../kernels/kernel_set.js";
 import { defineOp, type Op } from "../op.js";
 import { Tensor } from "../tensor.js";
+import { checkLayerTypes } from "./floating.js";
 import { batched, type PerAxis, perAxis, triple, unbatched, windowCounts } from "./windows.js";
 
 export interface ConvOptions {
@@ -34,6 +35,7 @@ export interface ConvGeometry {
  *
  * Shapes: x [N, C, ...S], weight [O, C / groups, ...K], bias [O] or null, y [N, O, ...T].
  * Saves:  x and weight.
+ * Types:  y and dx have x's, the other gradients that of weight and bias.
  * Source: Dumoulin & Visin 2016, arXiv:1603.07285.
  */
 const convOp: Op<{ x: Tensor; weight: Tensor; bias: Tensor | null }, ConvGeometry, undefined> = defineOp<
@@ -50,8 +52,12 @@ const convOp: Op<{ x: Tensor; weight: Tensor; bias: Tensor | null }, ConvGeometr
   backward(dy, { x, weight }, geometry) {
     return {
       x: () => convInputGrad({ dy, weight }, geometry),
-      weight: () => convWeightGrad({ x, dy }, geometry),
-      bias: () => dy.sum(dy.shape.map((_, i) => i).filter((i) => i !== 1)),
+      weight: () => convWeightGrad({ x, dy }, { ...geometry, dtype: weight.dtype }),
+      bias: () =>
+        dy.sum(
+          dy.shape.map((_, i) => i).filter((i) => i !== 1),
+          { dtype: weight.dtype },
+        ),
     };
   },
   twiceDifferentiable: true,
@@ -72,21 +78,26 @@ export const convInputGrad: Op<{ dy: Tensor; weight: Tensor }, ConvGeometry, und
   backward(g, { dy, weight }, geometry) {
     return {
       dy: () => convOp({ x: g, weight, bias: null }, geometry),
-      weight: () => convWeightGrad({ x: g, dy }, geometry),
+      weight: () => convWeightGrad({ x: g, dy }, { ...geometry, dtype: weight.dtype }),
     };
   },
   twiceDifferentiable: true,
 });
 
+interface WeightGeometry extends ConvGeometry {
+  /** The weight's type. */
+  readonly dtype: DType;
+}
+
 /** The transpose of convolution in weight: dWeight = sum over batch and positions of x times dy. Saves x and dy. */
-const convWeightGrad: Op<{ x: Tensor; dy: Tensor }, ConvGeometry, undefined> = defineOp<
+const convWeightGrad: Op<{ x: Tensor; dy: Tensor }, WeightGeometry, undefined> = defineOp<
   { x: Tensor; dy: Tensor },
-  ConvGeometry,
+  WeightGeometry,
   { x: Tensor; dy: Tensor }
 >({
   name: "conv_weight_grad",
-  forward({ x, dy }, { plan, weight }) {
-    const out = Tensor.empty(weight, x.dtype);
+  forward({ x, dy }, { plan, weight, dtype }) {
+    const out = Tensor.empty(weight, dtype);
     kernels.convWeightGrad(x.storage, dy.storage, out.storage, plan);
     return { out, saved: { x, dy } };
   },
@@ -99,7 +110,7 @@ const convWeightGrad: Op<{ x: Tensor; dy: Tensor }, ConvGeometry, undefined> = d
   twiceDifferentiable: true,
 });
 
-/** Throws unless x, weight and bias have one floating-point type and bias has `channels` elements. */
+/** Throws unless x, weight and bias have types that go together and bias has `channels` elements. */
 export function checkConvTensors(
   owner: string,
   x: Tensor,
@@ -107,14 +118,7 @@ export function checkConvTensors(
   bias: Tensor | null | undefined,
   channels: number,
 ): void {
-  const types = [x, weight, ...(bias ? [bias] : [])].map((t) => t.dtype);
-  if (!isFloating(x.dtype) || types.some((t) => t !== x.dtype)) {
-    throw new DTypeError({
-      rule: `${owner} needs x, weight and bias of one floating-point type`,
-      got: types.join(", "),
-      fix: 'Cast the input with x.to("float32"), or the layer with layer.to("float64")',
-    });
-  }
+  checkLayerTypes(owner, x, weight, bias ?? null);
   if (bias && (bias.rank !== 1 || bias.size !== channels)) {
     throw new ShapeError({ rule: `${owner} needs a bias of shape [${channels}]`, got: formatShape(bias.shape) });
   }

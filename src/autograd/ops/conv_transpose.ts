@@ -81,6 +81,6 @@ export function convTranspose(
   };
   const shape = [input.shape[0]!, outChannels, ...output];
   const y = convInputGrad({ dy: input, weight }, { plan, x: shape, weight: weight.shape, y: input.shape });
-  const shifted = bias ? y.add(bias.reshape([outChannels, ...spatial.map(() => 1)])) : y;
+  const shifted = bias ? y.add(bias.reshape([outChannels, ...spatial.map(() => 1)])).cast(x.dtype) : y;
   return unbatched(shifted, single);
 }

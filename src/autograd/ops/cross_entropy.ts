@@ -1,4 +1,4 @@
-import { isFloating, type NumberArray } from "../../base/dtype.js";
+import { arithmeticType, isFloating, type NumberArray } from "../../base/dtype.js";
 import { DTypeError, ShapeError } from "../../base/errors.js";
 import { formatShape, sameShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
@@ -20,7 +20,7 @@ export interface RowLossOptions {
  * loss[r] = -sum over c of q[c] log softmax(logits[r])[c], q = 1 - smoothing at target[r] plus smoothing / C everywhere;
  * 0 where target[r] is ignoreIndex. d logits[r] = dy[r] (softmax(logits[r]) - q).
  *
- * Shapes: logits [R, C], target [R] (int32), loss [R].
+ * Shapes: logits [R, C], target [R] (int32), loss [R]. The loss of float16 logits is float32.
  * Saves:  target and log-softmax; logits too (shared, not copied), from which createGraph differentiates again.
  * Source: smoothing Szegedy et al. 2015, arXiv:1512.00567.
  */
@@ -32,8 +32,9 @@ export const crossEntropyRows: Op<{ logits: Tensor; target: Tensor }, RowLossOpt
   name: "cross_entropy",
   forward({ logits, target }, { smoothing, ignoreIndex }) {
     const [rows, classes] = [logits.shape[0]!, logits.shape[1]!];
-    const logProbs = Tensor.empty(logits.shape, logits.dtype);
-    const out = Tensor.empty([rows], logits.dtype);
+    const dtype = arithmeticType(logits.dtype);
+    const logProbs = Tensor.empty(logits.shape, dtype);
+    const out = Tensor.empty([rows], dtype);
     kernels.crossEntropy(logits.storage, target.storage, logProbs.storage, out.storage, {
       ...{ rows, classes, smoothing, ignoreIndex },
     });

@@ -1,3 +1,4 @@
+import { mixable } from "../../base/dtype.js";
 import { numberOfElements, type Shape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
 import type { DynamicPlan } from "../../kernels/kernel_set.js";
@@ -47,10 +48,10 @@ export const dynamicActivation = defineOp<Inputs, Options, Saved>({
   name: "dynamic_activation",
   forward({ x, alpha, shift, weight, bias }, { op, normalizedShape }) {
     layerView(x.shape, normalizedShape);
-    checkInputs("dynamic_activation", { x, weight, bias }, normalizedShape);
-    checkInputs("dynamic_activation", { x, alpha, shift }, [1]);
+    checkInputs("dynamic_activation", { x, weight, bias }, normalizedShape, mixable);
+    checkInputs("dynamic_activation", { x, alpha, shift }, [1], mixable);
     const saved = { x, alpha, shift, weight };
-    if (x.device !== "cpu") return { out: composed(saved, bias, op), saved };
+    if (x.device !== "cpu") return { out: composed(saved, bias, op).cast(x.dtype), saved };
     const out = Tensor.empty(x.shape, x.dtype);
     const slots = [x.storage, weight?.storage ?? null, bias?.storage ?? null, out.storage] as const;
     const plan = planOf(saved, { op, normalizedShape });
@@ -101,10 +102,10 @@ function recordedGradients(dy: Tensor, saved: Saved, { op, normalizedShape }: Op
   const z = argument(saved);
   const h = (weight ? dy.mul(weight) : dy).mul(slope(op, z));
   return {
-    x: () => h.mul(alpha),
-    alpha: () => h.mul(x).sumTo([1]),
-    shift: () => h.sumTo([1]),
-    weight: () => dy.mul(z[op]()).sumTo(normalizedShape),
-    bias: () => dy.sumTo(normalizedShape),
+    x: () => h.mul(alpha).cast(x.dtype),
+    alpha: () => h.mul(x).sumTo([1]).cast(alpha.dtype),
+    shift: () => h.sumTo([1]).cast(alpha.dtype),
+    weight: () => dy.mul(z[op]()).sumTo(normalizedShape).cast(weight!.dtype),
+    bias: () => dy.cast((weight ?? alpha).dtype).sumTo(normalizedShape),
   };
 }

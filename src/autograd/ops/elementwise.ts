@@ -1,4 +1,4 @@
-import { type DType, isFloating, promote } from "../../base/dtype.js";
+import { type DType, isFloating, mixable, promote } from "../../base/dtype.js";
 import { DTypeError } from "../../base/errors.js";
 import { broadcastShapes, numberOfElements, type Shape, sameShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
@@ -96,13 +96,27 @@ const binaryGradients: Partial<Record<BinaryOp, { a: BinaryGradient; b: BinaryGr
   },
 };
 
+/**
+ * The type of what two tensors give: the wider of theirs, except that a float16 tensor beside a single number stays float16, as
+ * in PyTorch.
+ */
+function typeOf(a: Tensor, b: Tensor): DType {
+  const dtype = promote(a.dtype, b.dtype);
+  if (dtype !== "float32" || (a.dtype !== "float16" && b.dtype !== "float16")) return dtype;
+  const [half, other] = a.dtype === "float16" ? [a, b] : [b, a];
+  return other.rank === 0 && half.rank > 0 ? "float16" : dtype;
+}
+
+/** The tensor as kernels take it beside others of `dtype`: float16 and float32 go together as they are. */
+const beside = (t: Tensor, dtype: DType): Tensor => (mixable(t.dtype, dtype) ? t : t.cast(dtype));
+
 function defineBinary(op: BinaryOp): Binary {
   const gradient = binaryGradients[op];
   return defineOp<{ a: Tensor; b: Tensor }, Record<never, never>, { a: Tensor; b: Tensor }, undefined>({
     name: op,
     forward({ a, b }) {
-      const dtype = promote(a.dtype, b.dtype);
-      const [left, right] = [a.cast(dtype), b.cast(dtype)];
+      const dtype = typeOf(a, b);
+      const [left, right] = [beside(a, dtype), beside(b, dtype)];
       const shape = broadcastShapes(a.shape, b.shape);
       const out = Tensor.empty(shape, dtype);
       kernels.binary(op, left.storage, right.storage, out.storage, broadcastPlan(a.shape, b.shape, shape));
@@ -123,17 +137,17 @@ const binaryNames: readonly BinaryOp[] = [
   ...["equal", "notEqual", "less", "lessEqual", "greater", "greaterEqual"],
 ] as BinaryOp[];
 
-/** Elementwise ops of two tensors with NumPy's broadcasting; types promote int32 -> float32 -> float64. */
+/** Elementwise ops of two tensors with NumPy's broadcasting; types promote int32 -> float16 -> float32 -> float64. */
 export const binary = Object.fromEntries(binaryNames.map((op) => [op, defineBinary(op)])) as Record<BinaryOp, Binary>;
 
 type Choice = { condition: Tensor; a: Tensor; b: Tensor };
 const whereOp: Op<Choice, Record<never, never>, undefined> = defineOp<Choice, Record<never, never>, Choice>({
   name: "where",
   forward({ condition, a, b }) {
-    const dtype = promote(a.dtype, b.dtype);
+    const dtype = typeOf(a, b);
     const shape = broadcastShapes(broadcastShapes(a.shape, b.shape), condition.shape);
     const out = Tensor.empty(shape, dtype);
-    const [c, left, right] = [condition, a, b].map((t) => t.cast(dtype).expand(shape).storage);
+    const [c, left, right] = [condition, a, b].map((t) => beside(t, dtype).expand(shape).storage);
     kernels.where(c!, left!, right!, out.storage);
     return { out, saved: { condition, a, b } };
   },
@@ -204,11 +218,15 @@ function stridesFor(from: Shape, to: Shape): number[] {
   return strides;
 }
 
-/** Both operands as tensors: a number takes the other's type, and turns int32 into float32 when it is not whole. */
+/**
+ * Both operands as tensors: a number takes the other's type, and turns int32 into float32 when it is not whole. Beside
+ * float16 it is not rounded to that first.
+ */
 export function operand(value: Tensor | number, other: Tensor): Tensor {
   if (value instanceof Tensor) return value;
   if (typeof value !== "number") {
     throw new DTypeError({ rule: "Arithmetic takes a tensor or a number", got: typeof value });
   }
-  return scalar(value, isFloating(other.dtype) || Number.isInteger(value) ? other.dtype : "float32", other.device);
+  const own = isFloating(other.dtype) || Number.isInteger(value) ? other.dtype : "float32";
+  return scalar(value, own === "float16" && other.rank > 0 ? "float32" : own, other.device);
 }

@@ -1,4 +1,4 @@
-import { isFloating } from "../../base/dtype.js";
+import { type DType, isFloating, mixable } from "../../base/dtype.js";
 import { DTypeError, ShapeError } from "../../base/errors.js";
 import { formatShape, type Shape, sameShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
@@ -47,15 +47,18 @@ type NormOp = Op<NormInputs, NormOptions, NormStatistics>;
  * Saves:  x, weight, mu, var. xhat is recomputed: it is as large as x, mu and var are a few numbers a group. They stay
  *         float64: mu rounded to float32 costs 1e-4 of y where |mu| is 1e4 standard deviations. With an activation the
  *         bias too, from which z is recomputed.
- * Throws: DTypeError if x is not of a floating type, or weight or bias is not of x's; ShapeError if one of those is not
+ * Types:  y and dx have x's; weight and bias may be float32 beside an x of float16 (and the other way round), and so are their
+ *         gradients. Whatever x is stored as, everything between is float32, statistics more.
+ * Throws: DTypeError if x is not of a floating type, or weight or bias has another type; ShapeError if one of those is not
  *         of `affineShape`.
  */
 export function defineNorm(name: string): NormOp {
   return defineOp<NormInputs, NormOptions, Saved, NormStatistics>({
     name,
     forward({ x, weight, bias }, { on, eps, affineShape, centred = true, given, activation = null, computed }) {
-      checkInputs(name, { x, weight, bias }, affineShape);
-      const saved = { x, weight, bias: activation ? bias : null };
+      checkInputs(name, { x, weight, bias }, affineShape, mixable);
+      // A bias alone is kept for its type.
+      const saved = { x, weight, bias: activation || !weight ? bias : null };
       if (computed) {
         const { y, statistics } = computed;
         return { out: y.detach(), saved: { ...saved, ...statistics }, extra: statistics };
@@ -96,8 +99,8 @@ function fusedGradients(dy: Tensor, saved: Saved, options: NormOptions, needs: N
   const activation = options.activation ? { ...options.activation, bias: bias?.storage ?? null } : null;
   const made = {
     dx: needs.x ? Tensor.empty(x.shape, x.dtype) : null,
-    dWeight: needs.weight ? Tensor.empty(affineShape, x.dtype) : null,
-    dBias: needs.bias ? Tensor.empty(affineShape, x.dtype) : null,
+    dWeight: needs.weight ? Tensor.empty(affineShape, weight!.dtype) : null,
+    dBias: needs.bias ? Tensor.empty(affineShape, (weight ?? bias!).dtype) : null,
   };
   const grads = {
     dx: made.dx?.storage ?? null,
@@ -120,17 +123,19 @@ const slotsOf = ({ mean, variance }: NormStatistics): RowStats => ({
   variance: variance.storage,
 });
 
-/** What a normalization multiplies or adds must be of x's type, and of `shape` where one is given. */
+/** What a normalization multiplies or adds must be of a type that `fits` x's, all of one, and of `shape` where one is given. */
 export function checkInputs(
   name: string,
   { x, ...affine }: { readonly x: Tensor; readonly [name: string]: Tensor | null },
   shape?: Shape,
+  fits: (a: DType, b: DType) => boolean = (a, b) => a === b,
 ): void {
   if (!isFloating(x.dtype)) {
     throw new DTypeError({ rule: `${name} takes float32 or float64`, got: x.dtype, fix: 'Use x.to("float32")' });
   }
+  const type = Object.values(affine).find((t) => t !== null)?.dtype;
   for (const [what, t] of Object.entries(affine)) {
-    if (t && t.dtype !== x.dtype) {
+    if (t && !(fits(t.dtype, x.dtype) && t.dtype === type)) {
       throw new DTypeError({
         rule: `${name} takes x and ${what} of one type`,
         got: `x of ${x.dtype} and ${what} of ${t.dtype}`,

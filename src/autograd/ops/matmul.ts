@@ -1,3 +1,4 @@
+import { type DType, mixable, promote } from "../../base/dtype.js";
 import { ShapeError } from "../../base/errors.js";
 import { broadcastShapes, formatShape, numberOfElements, type Shape, sameShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
@@ -9,22 +10,27 @@ interface Transposes {
   readonly transposeB: boolean;
 }
 
+interface Product extends Transposes {
+  /** The type of y, whose operands may be float16 beside float32. */
+  readonly dtype: DType;
+}
+
 /**
  * y = op(a) op(b), op being the transpose of the last two axes where asked; transposed operands are read in place.
  * Shapes: a [..., m, k], b [..., k, n] after transposition; leading axes are equal or missing on one side.
  * Saves a and b.
  */
-const matmulOp: Op<{ a: Tensor; b: Tensor }, Transposes, undefined> = defineOp<
+const matmulOp: Op<{ a: Tensor; b: Tensor }, Product, undefined> = defineOp<
   { a: Tensor; b: Tensor },
-  Transposes,
+  Product,
   { a: Tensor; b: Tensor }
 >({
   name: "matmul",
-  forward({ a, b }, { transposeA, transposeB }) {
+  forward({ a, b }, { transposeA, transposeB, dtype }) {
     const [m, k] = matrix(a.shape, transposeA);
     const n = matrix(b.shape, transposeB)[1];
     const batch = a.rank > 2 ? a.shape.slice(0, -2) : b.shape.slice(0, -2);
-    const out = Tensor.empty([...batch, m, n], a.dtype);
+    const out = Tensor.empty([...batch, m, n], dtype);
     kernels.matmul(a.storage, b.storage, out.storage, {
       batch: numberOfElements(batch),
       ...{ m, n, k, transposeA, transposeB },
@@ -39,20 +45,21 @@ const matmulOp: Op<{ a: Tensor; b: Tensor }, Transposes, undefined> = defineOp<
     return {
       a: () =>
         (transposeA
-          ? product(b, dy, { transposeA: transposeB, transposeB: true })
-          : product(dy, b, { transposeA: false, transposeB: !transposeB })
+          ? product(b, dy, { transposeA: transposeB, transposeB: true }, a.dtype)
+          : product(dy, b, { transposeA: false, transposeB: !transposeB }, a.dtype)
         ).sumTo(a.shape),
       b: () =>
         (transposeB
-          ? product(dy, a, { transposeA: true, transposeB: transposeA })
-          : product(a, dy, { transposeA: !transposeA, transposeB: false })
+          ? product(dy, a, { transposeA: true, transposeB: transposeA }, b.dtype)
+          : product(a, dy, { transposeA: !transposeA, transposeB: false }, b.dtype)
         ).sumTo(b.shape),
     };
   },
   twiceDifferentiable: true,
 });
 
-const product = (a: Tensor, b: Tensor, transposes: Transposes): Tensor => matmulOp({ a, b }, transposes);
+const product = (a: Tensor, b: Tensor, transposes: Transposes, dtype: DType): Tensor =>
+  matmulOp({ a, b }, { ...transposes, dtype });
 
 function matrix(shape: Shape, transposed: boolean): [number, number] {
   const [rows, columns] = [shape[shape.length - 2]!, shape[shape.length - 1]!];
@@ -89,20 +96,21 @@ export function matmul(a: Tensor, b: Tensor, options: Partial<Transposes> = {}):
     });
   }
   // Two types meet as in any other arithmetic.
-  const dtype = a.dtype === b.dtype ? a.dtype : a.dtype === "float64" || b.dtype === "float64" ? "float64" : "float32";
-  let [left, right] = [a.cast(dtype), b.cast(dtype)];
+  const dtype = promote(a.dtype, b.dtype);
+  let [left, right] = [a, b].map((t) => (mixable(t.dtype, dtype) ? t : t.cast(dtype))) as [Tensor, Tensor];
   const [aLead, bLead] = [a.shape.slice(0, -2), b.shape.slice(0, -2)];
   if (aLead.length > 0 && bLead.length > 0 && !sameShape(aLead, bLead)) {
     const lead = broadcastShapes(aLead, bLead);
     left = left.expand([...lead, ...a.shape.slice(-2)]);
     right = right.expand([...lead, ...b.shape.slice(-2)]);
   }
-  return product(left, right, { transposeA, transposeB });
+  return product(left, right, { transposeA, transposeB }, dtype);
 }
 
 /**
  * y = x weight^T + bias, the bias added by the product's last store.
- * Shapes: x [..., in], weight [out, in], bias [out] or null, y [..., out]. Saves x and weight.
+ * Shapes: x [..., in], weight [out, in], bias [out] or null, y [..., out]. Saves x and weight. y and dx have x's type, the
+ * other gradients that of weight and bias.
  */
 export const linear = defineOp<
   { x: Tensor; weight: Tensor; bias: Tensor | null },
@@ -130,11 +138,12 @@ export const linear = defineOp<
     return { out, saved: { x, weight } };
   },
   backward(dy, { x, weight }) {
-    const rows = () => dy.reshape([-1, weight.shape[0]!]);
+    const rows = dy.reshape([-1, weight.shape[0]!]);
+    const inputs = x.reshape([-1, weight.shape[1]!]);
     return {
-      x: () => rows().matmul(weight).reshape(x.shape),
-      weight: () => rows().matmul(x.reshape([-1, weight.shape[1]!]), { transposeA: true }),
-      bias: () => rows().sum(0),
+      x: () => product(rows, weight, { transposeA: false, transposeB: false }, x.dtype).reshape(x.shape),
+      weight: () => product(rows, inputs, { transposeA: true, transposeB: false }, weight.dtype),
+      bias: () => rows.sum(0, { dtype: weight.dtype }),
     };
   },
   twiceDifferentiable: true,

@@ -1,4 +1,4 @@
-import { isFloating } from "../../base/dtype.js";
+import { arithmeticType, type DType, isFloating, mixable } from "../../base/dtype.js";
 import { ShapeError } from "../../base/errors.js";
 import {
   formatShape,
@@ -21,6 +21,11 @@ export interface ReduceOptions {
   readonly keepDim?: boolean;
 }
 
+export interface SumOptions extends ReduceOptions {
+  /** The type of the result; x's unless given. float16 is added up in float32 either way. */
+  readonly dtype?: DType;
+}
+
 interface Reduction {
   readonly axes: readonly number[];
 }
@@ -38,7 +43,7 @@ function viewOf(shape: Shape, first: number, last: number): ReduceView {
 }
 
 /** Reduces runs of neighbouring axes from the back: the largest pass comes first and the rest is small. */
-function reduceAxes(op: ReduceOp, x: Tensor, axes: readonly number[]): Tensor {
+function reduceAxes(op: ReduceOp, x: Tensor, axes: readonly number[], dtype = x.dtype): Tensor {
   let current = x;
   let step: ReduceOp = op;
   let end = axes.length - 1;
@@ -49,7 +54,7 @@ function reduceAxes(op: ReduceOp, x: Tensor, axes: readonly number[]): Tensor {
     const shape = keptShape(current.shape, run);
     const view =
       run.length > 0 ? viewOf(current.shape, run[0]!, run[run.length - 1]!) : { outer: x.size, reduce: 1, inner: 1 };
-    const out = Tensor.empty(shape, x.dtype);
+    const out = Tensor.empty(shape, start <= 0 ? dtype : arithmeticType(dtype));
     kernels.reduce(step, current.storage, out.storage, view);
     current = out;
     // What is left to do on squares or absolute values is to add them up.
@@ -59,11 +64,19 @@ function reduceAxes(op: ReduceOp, x: Tensor, axes: readonly number[]): Tensor {
   return current;
 }
 
-/** Sum over `axes`, keeping them with length 1. Saves nothing but the shape. */
-const sumOp = defineOp<{ x: Tensor }, Reduction & { shape: Shape }>({
+interface Sum extends Reduction {
+  /** Those of x. */
+  readonly shape: Shape;
+  readonly from: DType;
+  /** The result's. */
+  readonly dtype: DType;
+}
+
+/** Sum over `axes`, keeping them with length 1. Saves nothing but shape and type. */
+const sumOp = defineOp<{ x: Tensor }, Sum>({
   name: "sum",
-  forward: ({ x }, { axes }) => ({ out: reduceAxes("sum", x, axes) }),
-  backward: (dy, _saved, { shape }) => ({ x: () => dy.expand(shape) }),
+  forward: ({ x }, { axes, dtype }) => ({ out: reduceAxes("sum", x, axes, dtype) }),
+  backward: (dy, _saved, { shape, from }) => ({ x: () => dy.cast(from).expand(shape) }),
   twiceDifferentiable: true,
 });
 
@@ -150,9 +163,12 @@ function finish(x: Tensor, reduced: Tensor, axes: readonly number[], options: Re
 }
 
 /** Sum over the named axes (all by default). */
-export function sum(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+export function sum(x: Tensor, axes?: Axes, options: SumOptions = {}): Tensor {
   const list = normalizeAxes(axes, x.rank);
-  return finish(x, sumOp({ x }, { axes: list, shape: x.shape }), list, options);
+  const { dtype = x.dtype } = options;
+  const input = mixable(x.dtype, dtype) ? x : x.cast(dtype);
+  const sums = sumOp({ x: input }, { axes: list, shape: x.shape, from: input.dtype, dtype });
+  return finish(x, sums, list, options);
 }
 
 /** Arithmetic mean over the named axes (all by default). */
@@ -160,7 +176,10 @@ export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tenso
   const list = normalizeAxes(axes, x.rank);
   const input = isFloating(x.dtype) ? x : x.cast("float32");
   const count = list.reduce((n, a) => n * x.shape[a]!, 1);
-  return sum(input, list, options).div(count);
+  const { dtype } = input;
+  return sum(input, list, { ...options, dtype: arithmeticType(dtype) })
+    .div(count)
+    .cast(dtype);
 }
 
 /**
@@ -170,8 +189,10 @@ export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tenso
 export function variance(x: Tensor, axes?: Axes, options: ReduceOptions & { correction?: number } = {}): Tensor {
   const list = normalizeAxes(axes, x.rank);
   const count = list.reduce((n, a) => n * x.shape[a]!, 1);
-  const centred = x.sub(mean(x, list, { keepDim: true }));
-  return sum(centred.square(), list, options).div(count - (options.correction ?? 1));
+  const input = x.cast(arithmeticType(x.dtype));
+  const centred = input.sub(mean(input, list, { keepDim: true }));
+  const squares = sum(centred.square(), list, options).div(count - (options.correction ?? 1));
+  return x.dtype === "float16" ? squares.cast("float16") : squares;
 }
 
 function extreme(name: "max" | "min", x: Tensor, axes: Axes, options: ReduceOptions): Tensor {
@@ -218,5 +239,5 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x;
   const extra = x.rank - shape.length;
   const axes = x.shape.map((_, i) => i).filter((i) => i < extra || (shape[i - extra] === 1 && x.shape[i] !== 1));
-  return sumOp({ x }, { axes, shape: x.shape }).reshape(shape);
+  return sumOp({ x }, { axes, shape: x.shape, from: x.dtype, dtype: x.dtype }).reshape(shape);
 }

@@ -17,7 +17,7 @@ const types = new UnsupportedKernel("BLAS multiplies float32 by float32 or float
 /** The one float type of all slots; every other mixture goes to another backend. */
 export function floatOf(...slots: readonly (Slot | null)[]): "float32" | "float64" {
   const dtype = slots[0]!.dtype;
-  if (dtype === "int32" || slots.some((slot) => slot && slot.dtype !== dtype)) throw types;
+  if ((dtype !== "float32" && dtype !== "float64") || slots.some((slot) => slot && slot.dtype !== dtype)) throw types;
   return dtype;
 }
 

@@ -27,6 +27,9 @@ const BATCH = 128;
 /** Bytes of a dispatch's parameters: dynamic offsets of uniforms are multiples of 256. */
 const PARAMETER_BYTES = 256;
 
+/** Copies and writes are in words; a half behind an odd number of them is nobody's. */
+const inWords = (bytes: number): number => Math.ceil(bytes / 4) * 4;
+
 /** What a device did since it was made. */
 export interface Counts {
   submits: number;
@@ -41,6 +44,7 @@ export interface Counts {
 export class Gpu implements DeviceMemory {
   readonly buffers: BufferPool;
   readonly counts: Counts = { submits: 0, dispatches: 0, reads: 0 };
+  readonly float16: boolean;
   private readonly pipelines: PipelineCache;
   private readonly uniforms: GPUBuffer;
   private readonly parameters = new ArrayBuffer(BATCH * PARAMETER_BYTES);
@@ -59,6 +63,7 @@ export class Gpu implements DeviceMemory {
     readonly device: GPUDevice,
     readonly subgroups: Subgroups | null,
   ) {
+    this.float16 = device.features.has("shader-f16");
     this.buffers = new BufferPool(device, (buffer) => {
       // A submit whose commands use a buffer that is destroyed by then is refused.
       this.flush();
@@ -89,7 +94,7 @@ export class Gpu implements DeviceMemory {
     if (from.block === to.block) return;
     const [at, bytes] = [
       (p: DevicePlace) => p.start * bytesPerElement[p.dtype],
-      from.length * bytesPerElement[from.dtype],
+      inWords(from.length * bytesPerElement[from.dtype]),
     ];
     const [source, target] = [(from.block as Buffer).buffer, (to.block as Buffer).buffer];
     this.openEncoder().copyBufferToBuffer(source, at(from), target, at(to), bytes);
@@ -99,12 +104,15 @@ export class Gpu implements DeviceMemory {
   /** The numbers as they are after all that was asked before, whatever follows. Readings asked for together share a submit. */
   async read({ block, start, length, dtype }: DevicePlace): Promise<NumberArray> {
     this.counts.reads++;
-    const bytes = length * bytesPerElement[dtype];
-    if (bytes === 0) return decode(new ArrayBuffer(0), dtype);
+    if (length === 0) return decode(new ArrayBuffer(0), dtype);
+    // Copies begin and end at words, where two halves may lie.
+    const [first, end] = [start, start + length].map((at) => at * bytesPerElement[dtype]) as [number, number];
+    const from = first - (first % 4);
+    const bytes = inWords(end - from);
     const { buffer } = block as Buffer;
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
     const staging = this.device.createBuffer({ size: bytes, usage });
-    this.openEncoder().copyBufferToBuffer(buffer, start * bytesPerElement[dtype], staging, 0, bytes);
+    this.openEncoder().copyBufferToBuffer(buffer, from, staging, 0, bytes);
     this.schedule();
     try {
       // A buffer that is about to be mapped may not be in a submit.
@@ -113,7 +121,7 @@ export class Gpu implements DeviceMemory {
       await staging.mapAsync(GPUMapMode.READ);
       await this.buffers.settled();
       this.checkFailure();
-      return decode(staging.getMappedRange().slice(0), dtype);
+      return decode(staging.getMappedRange().slice(first - from, end - from), dtype);
     } catch (error) {
       throw await this.explain(error);
     } finally {

@@ -1,3 +1,4 @@
+import { arithmeticType } from "../../base/dtype.js";
 import { UnsupportedKernel } from "../../base/errors.js";
 import type { Slot } from "../../memory/heap.js";
 import type { BinaryOp, BroadcastPlan, KernelSet, UnaryOp } from "../kernel_set.js";
@@ -172,10 +173,10 @@ const choice = (slot: Slot): string =>
       ? "(bitcast<u32>(c.x) & 0x7fffffffu) != 0u"
       : "(bitcast<U>(c) & U(0x7fffffffu)) != U(0u)";
 
-/** Throws UnsupportedKernel unless all slots are of one of these types. */
+/** Throws UnsupportedKernel unless all slots are computed with as one of these types. */
 export function only(kernel: string, types: readonly string[], ...slots: (Slot | null)[]): void {
   for (const slot of slots) {
-    if (slot && !types.includes(slot.dtype)) {
+    if (slot && !types.includes(arithmeticType(slot.dtype))) {
       throw new UnsupportedKernel(`${kernel} on webgpu takes ${types.join(" and ")}, not ${slot.dtype}`);
     }
   }
@@ -188,11 +189,11 @@ export const elementwise: Elementwise = {
     const value = Math.fround(number);
     const rest = Number.isFinite(value) ? number - value : 0;
     const parameters = { size: y.length, value, rest, whole: Math.trunc(Number.isFinite(number) ? number : 0) };
-    run(fill, { operands: { y }, parameters, groups: groupsFor(y.length), constants: fills[y.dtype]! });
+    run(fill, { operands: { y }, parameters, groups: groupsFor(y.length), constants: fills[arithmeticType(y.dtype)]! });
   },
 
   cast(x, y) {
-    const constants = casts[`${x.dtype} ${y.dtype}`]!;
+    const constants = casts[`${arithmeticType(x.dtype)} ${arithmeticType(y.dtype)}`]!;
     run(cast, { operands: { x, y }, parameters: { size: y.length }, groups: groupsFor(y.length), constants });
   },
 

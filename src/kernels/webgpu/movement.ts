@@ -1,3 +1,4 @@
+import { arithmeticType } from "../../base/dtype.js";
 import { UnsupportedKernel } from "../../base/errors.js";
 import type { Slot } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
@@ -97,7 +98,7 @@ function copy(program: Program, x: Slot, y: Slot, plan: StridedPlan): void {
     parameters[`shape${k}`] = list[k]?.n ?? 1;
     parameters[`stride${k}`] = list[k]?.stride ?? 0;
   }
-  const constants = { T: types[x.dtype]!, PLACE: placeOf(list.length) };
+  const constants = { T: types[arithmeticType(x.dtype)]!, PLACE: placeOf(list.length) };
   run(program, { operands: { x, y }, parameters, groups: groupsFor(size), constants, wide });
 }
 

@@ -1,7 +1,8 @@
 import type { Slot } from "../../memory/heap.js";
+import { Storage } from "../../memory/storage.js";
 import type { AdaptivePlan, KernelSet, PoolPlan } from "../kernel_set.js";
 import { run } from "./device.js";
-import { groupsFor, only } from "./elementwise.js";
+import { elementwise, groupsFor, only } from "./elementwise.js";
 import { optimizers } from "./optimizers.js";
 import type { Constants, Program } from "./program.js";
 import { reduceInto } from "./reduction.js";
@@ -206,8 +207,13 @@ export const pool: Pick<KernelSet, PoolKernels> = {
     }
     // One window a plane leaves too few lanes, with too much to do each.
     const volume = input[0] * input[1] * input[2];
-    reduceInto("sum", x, y, { outer: planes, reduce: volume, inner: 1 });
-    optimizers.scaleOf([y], 1 / volume);
+    // float16 would be rounded to twice, and a sum may be beyond it.
+    const sums = y.dtype === "float16" ? new Storage(y.length, "float32", "webgpu") : null;
+    reduceInto("sum", x, sums ?? y, { outer: planes, reduce: volume, inner: 1 });
+    optimizers.scaleOf([sums ?? y], 1 / volume);
+    if (!sums) return;
+    elementwise.cast(sums, y);
+    sums.release();
   },
 
   adaptiveAvgPoolGrad(dy, dx, plan) {

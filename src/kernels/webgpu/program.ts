@@ -18,7 +18,7 @@ export type ParameterType = "u32" | "i32" | "f32";
  * A shader. Its text defines `fn run(group: u32, lane: u32)`, which a workgroup of `lanes` lanes executes for each group. For an
  * operand x it may call `x_at(i)`, and `x_set(i, v)` where it writes; i counts in elements. `HAS_x` tells whether the call has
  * one. Parameters are `P.name`, constants of the call are names. The element of a float64 operand is vec2f, the number being the
- * sum of both.
+ * sum of both. float16 is how numbers are stored alone: they are read as float32, and what is set is rounded.
  *
  * With `wide`, an element is a vec4f where all operands allow it, and else an f32: `E` names the type (I, U, B those of whole
  * numbers, bits and comparisons), the text must be true for both, and `x_first()` is the first number everywhere. STEP is how
@@ -43,8 +43,10 @@ export interface Binding {
 /** Numbers and truths become constants of the shader by their names; a text goes where `$NAME` stands. */
 export type Constants = Readonly<Record<string, number | boolean | string>>;
 
+const single: Readonly<Record<DType, string>> = { float32: "f32", float64: "vec2f", int32: "i32", float16: "f16" };
 export const elementOf = (dtype: DType, wide: boolean): string =>
-  dtype === "float64" ? "vec2f" : dtype === "int32" ? (wide ? "vec4i" : "i32") : wide ? "vec4f" : "f32";
+  wide && dtype !== "float64" ? `vec4<${single[dtype]}>` : single[dtype];
+const isHalf = (element: string): boolean => element.includes("f16");
 
 /** The whole text of a shader for a call with these bindings. Binding 0 are the parameters. */
 export function shaderText(
@@ -57,6 +59,7 @@ export function shaderText(
   const starts = Object.keys(program.operands).map((name) => `${name}_start: u32`);
   const parameters = Object.entries(program.parameters).map(([name, type]) => `${name}: ${type}`);
   const lines = [
+    ...(bindings.some(({ element }) => isHalf(element)) ? ["enable f16;"] : []),
     ...(subgroups ? ["enable subgroups;", "var<private> subgroup_lanes: u32;"] : []),
     `struct Parameters { groups: u32, ${[...starts, ...parameters].join(", ")} }`,
     "@group(0) @binding(0) var<uniform> P: Parameters;",
@@ -109,9 +112,11 @@ function accessors(
     return access === "read" ? `${has}\n${none}` : `${has}\n${none}\nfn ${name}_set(i: u32, v: ${type}) {}`;
   }
   const { element } = bindings[at]!;
+  const value = element.replace("f16", "f32");
   const place = `b${at}[P.${name}_start${wide ? " / 4u" : ""} + i]`;
-  const read = `fn ${name}_at(i: u32) -> ${element} { return ${place}; }`;
-  const first = `fn ${name}_first() -> ${element} { return ${element}(${place.replace(" + i]", "]")}${wide ? ".x" : ""}); }`;
-  const write = `fn ${name}_set(i: u32, v: ${element}) { ${place} = v; }`;
+  const start = place.replace(" + i]", wide ? "].x" : "]");
+  const read = `fn ${name}_at(i: u32) -> ${value} { return ${value}(${place}); }`;
+  const first = `fn ${name}_first() -> ${value} { return ${value}(${isHalf(element) ? `f32(${start})` : start}); }`;
+  const write = `fn ${name}_set(i: u32, v: ${value}) { ${place} = ${element}(v); }`;
   return [has, read, first, ...(access === "write" ? [write] : [])].join("\n");
 }

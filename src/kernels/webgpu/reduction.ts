@@ -1,4 +1,4 @@
-import type { DType } from "../../base/dtype.js";
+import { arithmeticType, type DType, mixable } from "../../base/dtype.js";
 import { UnsupportedKernel } from "../../base/errors.js";
 import type { Slot } from "../../memory/heap.js";
 import { Storage } from "../../memory/storage.js";
@@ -154,7 +154,7 @@ export const lanesFor = (n: number, most: number): number => Math.min(most, 2 **
 /** Lanes and numbers a piece; they follow from the shape alone. Pieces of a product would lose what its factors carry. */
 function reducePlan(op: ReduceOp, x: Slot, view: ReduceView): { width: number; piece: number } {
   const plan = planOf(view);
-  return op === "prod" && x.dtype === "float32" ? { ...plan, piece: Math.max(1, view.reduce) } : plan;
+  return op === "prod" && arithmeticType(x.dtype) === "float32" ? { ...plan, piece: Math.max(1, view.reduce) } : plan;
 }
 
 export function planOf({ outer, reduce, inner }: ReduceView): { width: number; piece: number } {
@@ -167,16 +167,17 @@ export function planOf({ outer, reduce, inner }: ReduceView): { width: number; p
   return { width, piece: CHAIN * width };
 }
 
-/** In pieces, whose results are reduced in their turn. y may be float64 beside an x of float32. */
+/** In pieces, whose results are reduced in their turn. y may be float64 beside an x of float32 or float16. */
 export function reduceInto(op: ReduceOp, x: Slot, y: Slot, view: ReduceView): void {
   const { outer, reduce, inner } = view;
   const { width, piece } = reducePlan(op, x, view);
   const pieces = Math.max(1, Math.ceil(reduce / piece));
   const lines = outer * pieces * inner;
   const rows = inner === 1;
-  const to = pieces === 1 ? y : new Storage(lines, x.dtype, "webgpu");
-  const pairs = to.dtype === "float64" && x.dtype !== "float64";
-  const program = reduceProgram(op, x.dtype, width, rows, pairs);
+  const dtype = arithmeticType(x.dtype);
+  const to = pieces === 1 ? y : new Storage(lines, dtype, "webgpu");
+  const pairs = to.dtype === "float64" && dtype !== "float64";
+  const program = reduceProgram(op, dtype, width, rows, pairs);
   run(program, {
     operands: { x, y: to },
     parameters: { lines, reduce, inner, pieces, piece, zero: 0 },
@@ -256,7 +257,7 @@ function argMaxInto(
 
 export const reduction: Pick<KernelSet, "reduce" | "argMax"> = {
   reduce(op, x, y, view) {
-    if (x.dtype !== y.dtype) {
+    if (!mixable(x.dtype, y.dtype)) {
       throw new UnsupportedKernel(`reduce on webgpu takes one type, not ${x.dtype} and ${y.dtype}`);
     }
     reduceInto(op, x, y, view);

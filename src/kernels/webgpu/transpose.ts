@@ -1,3 +1,4 @@
+import { arithmeticType } from "../../base/dtype.js";
 import type { Slot } from "../../memory/heap.js";
 import { run } from "./device.js";
 import type { Program } from "./program.js";
@@ -73,6 +74,6 @@ export function transposed(x: Slot, y: Slot, axes: readonly CopyAxis[], xOffset:
     parameters[`y${k}`] = outer[k]?.y ?? 0;
   }
   const groups = outer.reduce((product, { n }) => product * n, tilesA * tilesB);
-  run(transpose, { operands: { x, y }, parameters, groups, constants: { T: types[x.dtype]! } });
+  run(transpose, { operands: { x, y }, parameters, groups, constants: { T: types[arithmeticType(x.dtype)]! } });
   return true;
 }

@@ -2,7 +2,7 @@ import type { Tensor } from "../../autograd/index.js";
 import { readOptions } from "../../base/options.js";
 import { Module } from "../module.js";
 import { asPlaced, type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
-import { checkPair, checkReduction, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
+import { checkPair, checkReduction, forLoss, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
 
 export interface BCEWithLogitsOptions extends ReductionOptions {
   /** A factor for each loss; broadcasts. */
@@ -25,8 +25,9 @@ export function bceWithLogitsLoss(input: Tensor, target: Tensor, options?: BCEWi
   checkPair("bceWithLogitsLoss", input, target);
   // -log s = softplus(-x) and -log(1 - s) = softplus(x), each by itself: no term is larger than the loss, so that the
   // small loss and slope of a confident, right logit are not the difference of two large numbers.
+  const x = forLoss(input);
   const positive = o.posWeight ? target.mul(o.posWeight) : target;
-  const losses = positive.mul(input.neg().softplus()).add(target.neg().add(1).mul(input.softplus()));
+  const losses = positive.mul(x.neg().softplus()).add(target.neg().add(1).mul(x.softplus()));
   return reduceLoss(o.weight ? losses.mul(o.weight) : losses, checkReduction("bceWithLogitsLoss", o.reduction));
 }
 

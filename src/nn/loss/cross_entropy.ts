@@ -9,7 +9,7 @@ import { formatShape, sameShape } from "../../base/shape.js";
 import { heap } from "../../memory/heap.js";
 import { Module } from "../module.js";
 import { asPlaced, type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
-import { checkReduction, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
+import { checkReduction, forLoss, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
 
 export interface CrossEntropyOptions extends ReductionOptions {
   /** A factor for each class, shape [C]. With "mean" the sum is divided by the targets' weights, not their number. */
@@ -46,7 +46,7 @@ export function crossEntropy(logits: Tensor, target: Tensor, options?: CrossEntr
     });
   }
   if (isFloating(target.dtype) && sameShape(target.shape, logits.shape)) {
-    const losses = probabilityLosses(rows, rowsOfClasses(target).rows, o.labelSmoothing, weight);
+    const losses = probabilityLosses(forLoss(rows), rowsOfClasses(target).rows, o.labelSmoothing, weight);
     return reduceLoss(losses.reshape(targetShape), reduction);
   }
   checkClasses(target, targetShape, classes, o.ignoreIndex);

@@ -2,7 +2,7 @@ import type { Tensor } from "../../autograd/index.js";
 import { checkNumber, readOptions } from "../../base/options.js";
 import { Module } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
-import { checkPair, checkReduction, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
+import { checkPair, checkReduction, forLoss, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
 
 export interface HuberOptions extends ReductionOptions {
   /** Where the square turns into a line. Default 1. */
@@ -19,7 +19,7 @@ export function huberLoss(input: Tensor, target: Tensor, options?: HuberOptions)
   const o = readOptions("huberLoss", options, defaults);
   checkPair("huberLoss", input, target);
   checkDelta(o.delta);
-  const distance = input.sub(target).abs();
+  const distance = forLoss(input).sub(target).abs();
   // With m = min(|d|, delta) both branches are m (|d| - m / 2), and its slope meets at |d| = delta by itself.
   const inner = distance.minimum(o.delta);
   return reduceLoss(inner.mul(distance.sub(inner.mul(0.5))), checkReduction("huberLoss", o.reduction));

@@ -2,13 +2,13 @@ import type { Tensor } from "../../autograd/index.js";
 import { readOptions } from "../../base/options.js";
 import { Module } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
-import { checkPair, checkReduction, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
+import { checkPair, checkReduction, forLoss, type Reduction, type ReductionOptions, reduceLoss } from "./reduction.js";
 
 /** |input - target|, with slope 0 where they meet. Shapes: input and target alike. */
 export function l1Loss(input: Tensor, target: Tensor, options?: ReductionOptions): Tensor {
   const o = readOptions("l1Loss", options, { reduction: "mean" as Reduction });
   checkPair("l1Loss", input, target);
-  return reduceLoss(input.sub(target).abs(), checkReduction("l1Loss", o.reduction));
+  return reduceLoss(forLoss(input).sub(target).abs(), checkReduction("l1Loss", o.reduction));
 }
 
 /** Mean absolute error. */

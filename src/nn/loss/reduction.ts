@@ -1,4 +1,5 @@
 import type { Tensor } from "../../autograd/index.js";
+import { arithmeticType } from "../../base/dtype.js";
 import { OptionError, ShapeError } from "../../base/errors.js";
 import { unknownName } from "../../base/options.js";
 import { formatShape, sameShape } from "../../base/shape.js";
@@ -17,6 +18,9 @@ export function checkReduction(owner: string, value: unknown): Reduction {
   if (typeof value === "string") throw unknownName(`${owner} reduction is mean, sum or none`, value, reductions);
   throw new OptionError({ rule: `${owner} reduction is "mean", "sum" or "none"`, got: String(value) });
 }
+
+/** What losses are computed from: float16 as float32, as torch.autocast does, since squares and sums leave its range. */
+export const forLoss = (t: Tensor): Tensor => t.cast(arithmeticType(t.dtype));
 
 export function reduceLoss(values: Tensor, reduction: Reduction): Tensor {
   if (reduction === "none") return values;
