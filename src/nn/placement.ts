@@ -14,12 +14,15 @@ export const placementDefaults = { dtype: "float32" as DType, device: "cpu" as D
 
 /**
  * Where a layer makes its parameters and floating-point buffers; its counters stay on the CPU. Throws DTypeError unless
- * dtype is a floating-point type, DeviceError for a device that is not there.
+ * dtype is one that parameters can be drawn and learned in, DeviceError for a device that is not there.
  */
 export function readPlacement(o: Required<PlacementOptions>): Required<PlacementOptions> {
   const device = checkDevice(o.device);
   const dtype = checkDType(o.dtype);
-  if (!isFloating(dtype)) throw new DTypeError({ rule: "A layer's dtype is float32 or float64", got: dtype });
+  if (!isFloating(dtype) || dtype === "float16") {
+    const fix = dtype === "float16" ? { fix: 'Make it in float32, then model.to("webgpu").to("float16")' } : {};
+    throw new DTypeError({ rule: "A layer's dtype is float32 or float64", got: dtype, ...fix });
+  }
   return { dtype, device };
 }
 

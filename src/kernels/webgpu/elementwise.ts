@@ -1,4 +1,4 @@
-import { arithmeticType } from "../../base/dtype.js";
+import { arithmeticType, mixable } from "../../base/dtype.js";
 import { UnsupportedKernel } from "../../base/errors.js";
 import type { Slot } from "../../memory/heap.js";
 import type { BinaryOp, BroadcastPlan, KernelSet, UnaryOp } from "../kernel_set.js";
@@ -207,7 +207,7 @@ export const elementwise: Elementwise = {
   },
 
   binary(op, a, b, y, plan) {
-    if (!(["float32", "int32", "float64"].includes(a.dtype) && a.dtype === b.dtype && a.dtype === y.dtype)) {
+    if (!(mixable(a.dtype, b.dtype) && mixable(a.dtype, y.dtype))) {
       throw new UnsupportedKernel(`binary on webgpu takes one type, not ${a.dtype}, ${b.dtype} and ${y.dtype}`);
     }
     const pairs = a.dtype === "float64";
