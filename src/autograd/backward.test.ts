@@ -126,7 +126,9 @@ describe("backward", () => {
     expect(() => x.square().backward(zeros([2]))).toThrow(DTypeError);
     expect(() => grad(x.sum(), zeros([2]))).toThrow(/grad differentiates by tensors with requiresGrad/);
     expect(() => x.greater(0).sum().backward()).toThrow(StateError);
-    expect(() => zeros([2], { dtype: "int32", requiresGrad: true })).toThrow(/Only tensors of floating-point types.*int32/);
+    expect(() => zeros([2], { dtype: "int32", requiresGrad: true })).toThrow(
+      /Only tensors of floating-point types.*int32/,
+    );
     const y = x.square();
     expect(() => {
       y.requiresGrad = false;
