@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, inject, test } from "vitest";
 import type { DType } from "../../src/base/dtype.js";
 import { UnsupportedKernel } from "../../src/base/errors.js";
 import { Random } from "../../src/base/random.js";
@@ -64,8 +64,8 @@ export interface ConformanceCase {
   readonly name: string;
   /** Largest allowed max|y - y64| / max|y64| of each output. Say why where it is above 1e-6. */
   readonly tolerance: number;
-  /** The same on WebGPU, where it has to be larger: 1e-6, or `tolerance` where that is more, unless given. */
-  readonly webgpu?: number;
+  /** The same on WebGPU: 1e-6, or `tolerance` where that is more, unless given; or why the case is not run there. */
+  readonly webgpu?: number | string;
   /** What float16 storage costs more than one rounding of the result, relative to the largest value; or why it is not tried. */
   readonly float16?: number | string;
   /** Runs one kernel and returns its outputs. */
@@ -114,6 +114,9 @@ function sameBits(a: Float64Array, b: Float64Array): boolean {
   return x!.length === y!.length && x!.every((bits, i) => bits === y![i]);
 }
 
+/** Largest allowed error of a case that runs on WebGPU. */
+const onWebGPU = ({ webgpu, tolerance }: ConformanceCase): number => Number(webgpu ?? Math.max(tolerance, 1e-6));
+
 async function webgpuOutputs(c: ConformanceCase, half = false): Promise<Float64Array[]> {
   const make = new Maker("float32", 42, half);
   const mirror = new Mirror(make.made, () => half);
@@ -127,8 +130,8 @@ async function webgpuOutputs(c: ConformanceCase, half = false): Promise<Float64A
   }
 }
 
-/** Set by vitest.float16.config.ts, whose adapter has float16. */
-const halves = process.env.EVENKEEL_TEST_FLOAT16 !== undefined;
+/** As vitest.float16.config.ts sets it. */
+const halves = inject("float16");
 /** Half of the distance of two halves, relative to their size. */
 const HALF_STEP = 2 ** -11;
 /** What is wanted, with infinity where a half overflows, and what came where it is less than half of the smallest half off. */
@@ -144,7 +147,7 @@ async function inFloat16(c: ConformanceCase, skip: (why: string) => void): Promi
   });
   if (typeof got === "string") return skip(got);
   for (const [i, y] of got.entries()) {
-    const limit = Number(c.float16 ?? 0) + HALF_STEP + (c.webgpu ?? Math.max(c.tolerance, 1e-6));
+    const limit = Number(c.float16 ?? 0) + HALF_STEP + onWebGPU(c);
     expect(relativeError(y, storable(want[i]!, y)), `output ${i}`).toBeLessThanOrEqual(limit);
   }
 }
@@ -155,7 +158,8 @@ export function conformance(family: string, cases: readonly ConformanceCase[]): 
     describe.skipIf(noFloat16 !== null)(
       `conformance: ${family} in float16${noFloat16 ? ` (${noFloat16})` : ""}`,
       () => {
-        for (const c of cases) if (typeof c.float16 !== "string") test(c.name, ({ skip }) => inFloat16(c, skip));
+        const tried = cases.filter((c) => typeof (c.float16 ?? c.webgpu) !== "string");
+        for (const c of tried) test(c.name, ({ skip }) => inFloat16(c, skip));
       },
     );
     return;
@@ -194,6 +198,7 @@ export function conformance(family: string, cases: readonly ConformanceCase[]): 
         }
       });
 
+      if (typeof c.webgpu === "string") continue;
       test(`${c.name}, webgpu`, async ({ skip, task }) => {
         skip(noWebGPU !== null, noWebGPU ?? "");
         const { errorsOf, name } = wanted();
@@ -204,8 +209,7 @@ export function conformance(family: string, cases: readonly ConformanceCase[]): 
         if (typeof got === "string") return skip(got);
         const errors = errorsOf(got);
         task.meta.measured = measured({ kind: "kernel", family, name, on: "webgpu" }, errors);
-        const limit = c.webgpu ?? Math.max(c.tolerance, 1e-6);
-        for (const [i, error] of errors.entries()) expect(error, `output ${i}`).toBeLessThanOrEqual(limit);
+        for (const [i, error] of errors.entries()) expect(error, `output ${i}`).toBeLessThanOrEqual(onWebGPU(c));
       });
     }
   });

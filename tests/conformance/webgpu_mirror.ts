@@ -14,6 +14,8 @@ declare module "vitest" {
   interface ProvidedContext {
     /** Whether a test that would be skipped for want of WebGPU fails instead. */
     requireWebGPU: boolean;
+    /** Whether conformance cases run with float16 in the place of float32. */
+    float16: boolean;
   }
 }
 
@@ -28,7 +30,7 @@ export const noWebGPU: string | null = await initWebGPU().then(
 
 /** Why there is no float16 here; null where there is. */
 export const noFloat16: string | null =
-  noWebGPU ?? (theGpu().float16 ? null : "no shader-f16 here; npm run test:float16 looks for an adapter that has it");
+  noWebGPU ?? (theGpu().float16 ? null : "no shader-f16 here; Mesa's software GPU has it from version 25 on");
 
 /**
  * The WebGPU kernels for storages of the CPU: each has a twin on the device, made when a kernel first meets it; `readBack`
