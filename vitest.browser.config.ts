@@ -46,7 +46,7 @@ export default defineConfig({
       "tests/webgpu/*_accuracy.test.ts",
     ],
     passWithNoTests: !chromiumPath,
-    provide: { requireWebGPU, float16: false },
+    provide: { requireWebGPU, float16: false, share: Number(process.env.EVENKEEL_CONFORMANCE_SHARE ?? 1) },
     testTimeout: 240_000,
     hookTimeout: 120_000,
     // All files in one page: one device, whose compiled shaders all of them use.

@@ -19,7 +19,7 @@ export default defineConfig({
   test: {
     env,
     // Where a missing adapter is a failure and not a reason to skip, as in CI.
-    provide: { requireWebGPU: process.env.EVENKEEL_REQUIRE_WEBGPU === "1", float16: false },
+    provide: { requireWebGPU: process.env.EVENKEEL_REQUIRE_WEBGPU === "1", float16: false, share: 1 },
     include: ["src/**/*.test.ts", "tests/**/*.test.ts"],
     exclude: ["tests/runtime/**", "**/node_modules/**"],
     testTimeout: 60_000,

@@ -6,7 +6,7 @@ export default defineConfig({
   ...base,
   test: {
     ...base.test,
-    provide: { ...base.test?.provide, float16: true },
+    provide: { ...base.test?.provide, float16: true, share: Number(process.env.EVENKEEL_CONFORMANCE_SHARE ?? 1) },
     include: ["tests/conformance/*.test.ts", "tests/webgpu/float16*.test.ts"],
     testNamePattern: /float16/,
   },

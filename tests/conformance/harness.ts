@@ -132,6 +132,7 @@ async function webgpuOutputs(c: ConformanceCase, half = false): Promise<Float64A
 
 /** As vitest.float16.config.ts sets it. */
 const halves = inject("float16");
+const share = inject("share");
 /** Half of the distance of two halves, relative to their size. */
 const HALF_STEP = 2 ** -11;
 /** What is wanted, with infinity where a half overflows, and what came where it is less than half of the smallest half off. */
@@ -153,7 +154,9 @@ async function inFloat16(c: ConformanceCase, skip: (why: string) => void): Promi
 }
 
 /** Each case on the WASM backend, and on WebGPU where there is one, against the reference in float64, and its bits with one thread against three. */
-export function conformance(family: string, cases: readonly ConformanceCase[]): void {
+export function conformance(family: string, all: readonly ConformanceCase[]): void {
+  const draw = new Random(family.length);
+  const cases = all.filter(() => draw.uniform() < share);
   if (halves) {
     describe.skipIf(noFloat16 !== null)(
       `conformance: ${family} in float16${noFloat16 ? ` (${noFloat16})` : ""}`,

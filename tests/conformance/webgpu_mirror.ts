@@ -16,6 +16,8 @@ declare module "vitest" {
     requireWebGPU: boolean;
     /** Whether conformance cases run with float16 in the place of float32. */
     float16: boolean;
+    /** Of the conformance cases, how many are run: 1 is all, less a sample that is the same each time. */
+    share: number;
   }
 }
 
