@@ -36,9 +36,10 @@ export class Maker {
     return this.from(Array.from({ length }, () => Math.fround(low + (high - low) * this.random.uniform())));
   }
 
-  from(values: ArrayLike<number>, dtype: DType = this.float): Storage {
+  /** Of a type that is named, as statistics are, the values are kept as they are. */
+  from(values: ArrayLike<number>, dtype?: DType): Storage {
     const s = this.empty(values.length, dtype);
-    if (this.half && dtype === this.float) s.view.set(Float64Array.from(values, rounded));
+    if (this.half && dtype === undefined) s.view.set(Float64Array.from(values, rounded));
     else s.view.set(values);
     return s;
   }
