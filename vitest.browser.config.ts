@@ -42,6 +42,9 @@ export default defineConfig({
       // Node's processes, and what its Dawn says where something goes wrong.
       "tests/webgpu/process.test.ts",
       "tests/webgpu/awkward.test.ts",
+      // Files on a disk, and data sets read from it.
+      "tests/webgpu/saving.test.ts",
+      "tests/webgpu/float16_training.test.ts",
       // Minutes of shaders on a software GPU, which Node runs through the same driver.
       "tests/webgpu/*_accuracy.test.ts",
     ],
