@@ -1,14 +1,14 @@
 /** Accessors as src/kernels/webgpu/program.ts writes them: name, what is done, parameters, result, body, and the buffer. */
-const ACCESSOR = /^fn (\w+?)_(at|set)\((i: u32[^)]*)\)( -> \w+)? \{ (.*?\bb(\d+)\[.*) \}$/gm;
+const ACCESSOR = /^fn (\w+?)_(at|set)\((i: u32[^)]*)\)( -> [\w<>]+)? \{ (.*?\bb(\d+)\[.*) \}$/gm;
 const BINDING = 90;
 const MOST = 16;
-const BYTES = { f32: 4, i32: 4, vec2f: 8, vec4f: 16, vec4i: 16 };
+const BYTES = { f16: 2, f32: 4, i32: 4, vec2f: 8, "vec4<f16>": 8, "vec4<f32>": 16, "vec4<i32>": 16 };
 
 /** The shader with each accessor of an operand counting its calls, and the operands in the order of their counts. */
 function counting(code) {
   const operands = [];
   const counted = code.replace(ACCESSOR, (_, name, kind, parameters, result = "", body, at) => {
-    const element = code.match(new RegExp(`\\bb${at}: array<(\\w+)>`))[1];
+    const element = code.match(new RegExp(`\\bb${at}: array<(.+)>;`))[1];
     operands.push({ name, done: kind === "at" ? "read" : "written", bytes: BYTES[element] });
     const count = `atomicAdd(&accesses[${operands.length - 1}], 1u);`;
     return `fn ${name}_${kind}(${parameters})${result} { ${count} ${body} }`;
