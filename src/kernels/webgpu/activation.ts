@@ -1,5 +1,6 @@
 import type { ActivationOp, KernelSet } from "../kernel_set.js";
-import { run } from "./device.js";
+import { expressions } from "./chain_text.js";
+import { runElements } from "./device.js";
 import { elementProgram, groupsFor, only } from "./elementwise.js";
 import { MATH } from "./math.js";
 
@@ -41,33 +42,33 @@ fn gelu_tanh_slope(v: E) -> E {
 fn or_nan(v: E, y: E) -> E { return select(y, v, is_nan(v)); }
 `;
 
+const valuesWith = (alpha: string): Readonly<Record<ActivationOp, string>> => ({
+  relu: "or_nan(v, select(E(0.0), v, v > E(0.0)))",
+  leakyRelu: `select(v * ${alpha}, v, v > E(0.0))`,
+  gelu: "or_nan(v, v * normal_below(v, bell(v)))",
+  geluTanh: "or_nan(v, v * sigmoid_(two_u(v)))",
+  silu: "or_nan(v, v * sigmoid_(v))",
+  sigmoid: "or_nan(v, sigmoid_(v))",
+  tanh: "tanh_(v)",
+});
 /** f(v), where the slope of leakyRelu below 0 is `alpha`. */
-export const activationValue = (op: ActivationOp, alpha: string): string => {
-  const values: Readonly<Record<ActivationOp, string>> = {
-    relu: "or_nan(v, select(E(0.0), v, v > E(0.0)))",
-    leakyRelu: `select(v * ${alpha}, v, v > E(0.0))`,
-    gelu: "or_nan(v, v * normal_below(v, bell(v)))",
-    geluTanh: "or_nan(v, v * sigmoid_(two_u(v)))",
-    silu: "or_nan(v, v * sigmoid_(v))",
-    sigmoid: "or_nan(v, sigmoid_(v))",
-    tanh: "tanh_(v)",
-  };
-  return values[op];
-};
+export const activationValue = (op: ActivationOp, alpha: string): string => valuesWith(alpha)[op];
 
+const gradientsWith = (alpha: string): Readonly<Record<ActivationOp, string>> => ({
+  relu: "select(E(0.0), g, (v > E(0.0)) | is_nan(v))",
+  leakyRelu: `select(g * ${alpha}, g, v > E(0.0))`,
+  gelu: "g * or_nan(v, gelu_slope(v))",
+  geluTanh: "g * or_nan(v, gelu_tanh_slope(v))",
+  silu: "g * or_nan(v, sigmoid_(v) + v * sigmoid_slope(v))",
+  sigmoid: "g * or_nan(v, sigmoid_slope(v))",
+  tanh: "g * or_nan(v, 4.0 * sigmoid_slope(v + v))",
+});
 /** g f'(v). The zero of relu's slope is a zero even where g is infinite or NaN, and a NaN in v lets g pass. */
-export const activationGradient = (op: ActivationOp, alpha: string): string => {
-  const gradients: Readonly<Record<ActivationOp, string>> = {
-    relu: "select(E(0.0), g, (v > E(0.0)) | is_nan(v))",
-    leakyRelu: `select(g * ${alpha}, g, v > E(0.0))`,
-    gelu: "g * or_nan(v, gelu_slope(v))",
-    geluTanh: "g * or_nan(v, gelu_tanh_slope(v))",
-    silu: "g * or_nan(v, sigmoid_(v) + v * sigmoid_slope(v))",
-    sigmoid: "g * or_nan(v, sigmoid_slope(v))",
-    tanh: "g * or_nan(v, 4.0 * sigmoid_slope(v + v))",
-  };
-  return gradients[op];
-};
+export const activationGradient = (op: ActivationOp, alpha: string): string => gradientsWith(alpha)[op];
+
+const library = [MATH, ACTIVATION];
+const values = expressions({ x: "v" }, valuesWith("k"), library, "alpha");
+const gradients = expressions({ x: "v", dy: "g" }, gradientsWith("k"), library, "alpha");
 
 const forward = elementProgram(
   "activation",
@@ -90,13 +91,14 @@ export const activation: Pick<KernelSet, "activation" | "activationGrad"> = {
     only("activation", ["float32"], x, y);
     const constants = { VALUE: activationValue(op, "P.alpha") };
     const parameters = { size: y.length, alpha };
-    run(forward, { operands: { x, y }, parameters, groups: groupsFor(y.length), constants });
+    runElements(forward, { operands: { x, y }, parameters, groups: groupsFor(y.length), constants }, values[op]);
   },
 
   activationGrad(op, x, dy, dx, alpha) {
     only("activationGrad", ["float32"], x, dy, dx);
     const constants = { VALUE: activationGradient(op, "P.alpha") };
     const parameters = { size: dx.length, alpha };
-    run(backward, { operands: { x, dy, y: dx }, parameters, groups: groupsFor(dx.length), constants });
+    const operands = { x, dy, y: dx };
+    runElements(backward, { operands, parameters, groups: groupsFor(dx.length), constants }, gradients[op]);
   },
 };

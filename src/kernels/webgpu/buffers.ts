@@ -65,10 +65,11 @@ export class BufferPool {
   /** What whoever uses a buffer of this pool meets once the device is gone. */
   closed: EvenkeelError | null = null;
 
-  /** `onDestroy` is told before a buffer is destroyed, which what still waits in an encoder may use. */
+  /** `onDestroy` is told before a buffer is destroyed, which what still waits in an encoder may use; `onFree` that one is free. */
   constructor(
     private readonly device: GPUDevice,
     private readonly onDestroy: (buffer: Buffer) => void,
+    private readonly onFree: (buffer: Buffer) => void = () => {},
   ) {}
 
   get stats(): BufferStats {
@@ -94,6 +95,7 @@ export class BufferPool {
 
   give(buffer: Buffer): void {
     const { bytes } = buffer;
+    this.onFree(buffer);
     this.live -= bytes;
     this.blocks--;
     if (buffer.failure || this.closed || this.spareBytes + bytes > SPARE_BYTES) {

@@ -4,6 +4,8 @@ import { DeviceError, EvenkeelError, OutOfMemoryError } from "../../base/errors.
 import type { DeviceMemory, DevicePlace } from "../../memory/device.js";
 import type { Slot } from "../../memory/heap.js";
 import { type Buffer, BufferPool } from "./buffers.js";
+import { Chain } from "./chain.js";
+import type { Expression } from "./chain_text.js";
 import { decode, encode } from "./numbers.js";
 import { type Pipeline, PipelineCache } from "./pipelines.js";
 import type { Constants, Program } from "./program.js";
@@ -45,6 +47,12 @@ export class Gpu implements DeviceMemory {
   readonly buffers: BufferPool;
   readonly counts: Counts = { submits: 0, dispatches: 0, reads: 0 };
   readonly float16: boolean;
+  /** Whether elementwise calls that follow each other may share a shader; to be changed where nothing waits. */
+  fusing = true;
+  private readonly chain = new Chain(
+    (program, dispatch) => this.dispatch(program, dispatch),
+    () => this.buffers.closed !== null,
+  );
   private readonly pipelines: PipelineCache;
   private readonly uniforms: GPUBuffer;
   private readonly parameters = new ArrayBuffer(BATCH * PARAMETER_BYTES);
@@ -64,11 +72,15 @@ export class Gpu implements DeviceMemory {
     readonly subgroups: Subgroups | null,
   ) {
     this.float16 = device.features.has("shader-f16");
-    this.buffers = new BufferPool(device, (buffer) => {
-      // A submit whose commands use a buffer that is destroyed by then is refused.
-      this.flush();
-      this.pipelines.forget(buffer);
-    });
+    this.buffers = new BufferPool(
+      device,
+      (buffer) => {
+        // A submit whose commands use a buffer that is destroyed by then is refused.
+        this.flush();
+        this.pipelines.forget(buffer);
+      },
+      (buffer) => this.chain.release(buffer),
+    );
     this.pipelines = new PipelineCache(device, subgroups, PARAMETER_BYTES);
     const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
     this.uniforms = device.createBuffer({ size: this.parameters.byteLength, usage });
@@ -97,6 +109,7 @@ export class Gpu implements DeviceMemory {
       inWords(from.length * bytesPerElement[from.dtype]),
     ];
     const [source, target] = [(from.block as Buffer).buffer, (to.block as Buffer).buffer];
+    this.chain.flush();
     this.openEncoder().copyBufferToBuffer(source, at(from), target, at(to), bytes);
     this.schedule();
   }
@@ -112,6 +125,7 @@ export class Gpu implements DeviceMemory {
     const { buffer } = block as Buffer;
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
     const staging = this.device.createBuffer({ size: bytes, usage });
+    this.chain.flush();
     this.openEncoder().copyBufferToBuffer(buffer, from, staging, 0, bytes);
     this.schedule();
     try {
@@ -130,12 +144,24 @@ export class Gpu implements DeviceMemory {
   }
 
   /** Queues a shader. Operands that share a buffer share its binding, as WebGPU demands. */
-  run(program: Program, { operands, parameters = {}, groups: wanted, constants = {}, wide = true }: Dispatch): void {
+  run(program: Program, dispatch: Dispatch): void {
+    this.chain.flush();
+    this.dispatch(program, dispatch);
+  }
+
+  /** Queues a shader that gives each element of y by `expression`, perhaps as one with its neighbours; see Chain.add. */
+  runElements(program: Program, dispatch: Dispatch, expression: Expression | null, stays: number): void {
+    if (this.fusing && expression && this.chain.add(program, dispatch, expression, stays)) this.schedule();
+    else this.run(program, dispatch);
+  }
+
+  private dispatch(program: Program, call: Dispatch): void {
+    const { operands, parameters = {}, groups: wanted, constants = {}, wide = true } = call;
     if (wanted === 0) return;
     const pipeline = this.pipelines.get(program, operands, constants, wide);
     const groups = typeof wanted === "number" ? wanted : wanted(pipeline.step);
     if (groups === 0) return;
-    if (this.waiting === BATCH) this.flush();
+    if (this.waiting === BATCH) this.submit();
     const offset = this.waiting * PARAMETER_BYTES;
     this.writeParameters(offset / 4, program, operands, parameters, groups);
     const pass = this.openPass();
@@ -151,6 +177,11 @@ export class Gpu implements DeviceMemory {
 
   /** Sends what has been gathered to the device. */
   flush(): void {
+    this.chain.flush();
+    this.submit();
+  }
+
+  private submit(): void {
     if (!this.encoder) return;
     this.pass?.end();
     if (this.waiting > 0) {
@@ -271,3 +302,7 @@ export function setGpu(to: Gpu | null): void {
 
 /** Queues a shader on the device. */
 export const run = (program: Program, dispatch: Dispatch): void => theGpu().run(program, dispatch);
+
+/** Queues a shader that gives each element of y by `expression`, where it has one; see Chain.add. */
+export const runElements = (program: Program, dispatch: Dispatch, expression: Expression | null, stays = 0): void =>
+  theGpu().runElements(program, dispatch, expression, stays);

@@ -2,7 +2,8 @@ import { arithmeticType, mixable } from "../../base/dtype.js";
 import { UnsupportedKernel } from "../../base/errors.js";
 import type { Slot } from "../../memory/heap.js";
 import type { BinaryOp, BroadcastPlan, KernelSet, UnaryOp } from "../kernel_set.js";
-import { type GroupsBySteps, run } from "./device.js";
+import { expression, expressions } from "./chain_text.js";
+import { type GroupsBySteps, run, runElements } from "./device.js";
 import { MATH } from "./math.js";
 import { PAIRS, pairBinaries, pairUnaries } from "./pairs.js";
 import type { Program } from "./program.js";
@@ -47,6 +48,7 @@ const fills: Readonly<Record<string, { T: string; VALUE: string }>> = {
   float64: { T: "vec2f", VALUE: "vec2f(P.value, P.rest)" },
   int32: { T: "I", VALUE: "I(P.whole)" },
 };
+const fillOf = expression({}, "E(k)", [], "value");
 
 const cast = elementProgram(
   "cast",
@@ -54,6 +56,7 @@ const cast = elementProgram(
   `${MATH}
 fn f(i: u32) -> $T { let v = x_at(i); return $VALUE; }`,
 );
+const castOf = expression({ x: "v" }, "v");
 /** v as the other type. Float to int32 goes towards zero and stays within the type, NaN becomes 0. */
 const casts: Readonly<Record<string, { T: string; VALUE: string }>> = {
   "float32 float32": { T: "E", VALUE: "v" },
@@ -85,6 +88,7 @@ const unaries: Readonly<Record<UnaryOp, string>> = {
   ...{ sin: "sin_(v)", cos: "cos_(v)", floor: "floor(v)", ceil: "ceil(v)", round: "round(v)" },
   ...{ isNaN: "flag(is_nan(v))", not: "flag(v == E(0.0))" },
 };
+const unaryOf = expressions({ x: "v" }, unaries, [MATH]);
 const integerUnaries: Partial<Record<UnaryOp, string>> = {
   ...{ neg: "-v", abs: "abs(v)", sign: "sign(v)", square: "v * v", floor: "v", ceil: "v", round: "v" },
   ...{ isNaN: "I(0)", not: "select(I(0), I(1), v == I(0))" },
@@ -145,6 +149,13 @@ const binaries: Readonly<Record<BinaryOp, string>> = {
 const integerBinaries: Partial<Record<BinaryOp, string>> = { ...binaries, maximum: "max(a, b)", minimum: "min(a, b)" };
 delete integerBinaries.pow;
 delete integerBinaries.div;
+const withFlags = (pattern: string, T: string): string =>
+  pattern.replace(/\$IF\((.*)\)/, `select(${T}(0), ${T}(1), $1)`);
+const binaryOf = expressions(
+  { a: "a", b: "b" },
+  Object.fromEntries(Object.entries(binaries).map(([op, text]) => [op, withFlags(text, "E")])) as typeof binaries,
+  [MATH],
+);
 
 const where = elementProgram(
   "where",
@@ -182,6 +193,12 @@ export function only(kernel: string, types: readonly string[], ...slots: (Slot |
   }
 }
 
+const whereOf = expression(
+  { condition: "c", a: "a", b: "b" },
+  "select(b, a, (bitcast<U>(c) & U(0x7fffffffu)) != U(0u))",
+);
+const addScaledOf = expression({ x: "x", y: "y" }, "y + k * x", [], "scale");
+
 type Elementwise = Pick<KernelSet, "fill" | "cast" | "unary" | "binary" | "where" | "addScaled">;
 
 export const elementwise: Elementwise = {
@@ -189,12 +206,14 @@ export const elementwise: Elementwise = {
     const value = Math.fround(number);
     const rest = Number.isFinite(value) ? number - value : 0;
     const parameters = { size: y.length, value, rest, whole: Math.trunc(Number.isFinite(number) ? number : 0) };
-    run(fill, { operands: { y }, parameters, groups: groupsFor(y.length), constants: fills[arithmeticType(y.dtype)]! });
+    const constants = fills[arithmeticType(y.dtype)]!;
+    runElements(fill, { operands: { y }, parameters, groups: groupsFor(y.length), constants }, fillOf);
   },
 
   cast(x, y) {
     const constants = casts[`${arithmeticType(x.dtype)} ${arithmeticType(y.dtype)}`]!;
-    run(cast, { operands: { x, y }, parameters: { size: y.length }, groups: groupsFor(y.length), constants });
+    const dispatch = { operands: { x, y }, parameters: { size: y.length }, groups: groupsFor(y.length), constants };
+    runElements(cast, dispatch, castOf);
   },
 
   unary(op, x, y) {
@@ -203,7 +222,8 @@ export const elementwise: Elementwise = {
     const VALUE = (x.dtype === "int32" ? integerUnaries : unaries)[op];
     if (!VALUE) throw new UnsupportedKernel(`${op} on webgpu takes float32`);
     const constants = { T: numberType(x), VALUE };
-    run(unary, { operands: { x, y }, parameters: { size: y.length }, groups: groupsFor(y.length), constants });
+    const dispatch = { operands: { x, y }, parameters: { size: y.length }, groups: groupsFor(y.length), constants };
+    runElements(unary, dispatch, unaryOf[op]);
   },
 
   binary(op, a, b, y, plan) {
@@ -214,7 +234,7 @@ export const elementwise: Elementwise = {
     const pattern = (pairs ? pairBinaries : a.dtype === "int32" ? integerBinaries : binaries)[op];
     if (!pattern) throw new UnsupportedKernel(`${op} on webgpu takes float32`);
     const T = numberType(y);
-    const VALUE = pattern.replace(/\$IF\((.*)\)/, `select(${T}(0), ${T}(1), $1)`);
+    const VALUE = withFlags(pattern, T);
     const { READ, wide } = reading(plan);
     const parameters: Record<string, number> = { size: y.length, ...(pairs ? { zero: 0 } : {}) };
     for (const k of axes) {
@@ -223,25 +243,23 @@ export const elementwise: Elementwise = {
       parameters[`b${k}`] = plan.bStrides[k] ?? 0;
     }
     const constants = { T, READ, VALUE };
-    run(pairs ? pairBinary : binary, {
-      operands: { a, b, y },
-      parameters,
-      groups: groupsFor(y.length),
-      constants,
-      wide,
-    });
+    const dispatch = { operands: { a, b, y }, parameters, groups: groupsFor(y.length), constants, wide };
+    const stays = READ === reads.firstStays ? 1 : READ === reads.secondStays ? 2 : 0;
+    runElements(pairs ? pairBinary : binary, dispatch, wide ? binaryOf[op] : null, stays);
   },
 
   where(condition, a, b, y) {
     const constants = { T: numberType(y), CHOICE: choice(condition) };
     const operands = { condition, a, b, y };
-    run(where, { operands, parameters: { size: y.length }, groups: groupsFor(y.length), constants });
+    const dispatch = { operands, parameters: { size: y.length }, groups: groupsFor(y.length), constants };
+    runElements(where, dispatch, whereOf);
   },
 
   addScaled(x, y, scale) {
     if (x.dtype === "float64" && y.dtype === "float64") return addPairs(x, y, scale);
     only("addScaled", ["float32"], x, y);
-    run(addScaled, { operands: { x, y }, parameters: { size: y.length, scale }, groups: groupsFor(y.length) });
+    const parameters = { size: y.length, scale };
+    runElements(addScaled, { operands: { x, y }, parameters, groups: groupsFor(y.length) }, addScaledOf);
   },
 };
 
