@@ -76,12 +76,12 @@ export function linkedProgram(
   const used = [...new Set(links.map((link) => link.expression))];
   const functions = used.map(({ id, names, text, parameter }) => {
     const takes = [...names.map((name) => `${name}: E`), ...(parameter ? ["k: f32"] : [])];
-    return `fn f${id}(${takes.join(", ")}) -> E { return ${text}; }`;
+    return `fn link_${id}(${takes.join(", ")}) -> E { return ${text}; }`;
   });
   const reads = sources.map(({ stays }, i) => `let s${i} = ${stays ? `x${i}_first()` : `x${i}_at(i)`};`);
   const steps = links.map(({ expression: { id, parameter }, from, half }, v) => {
     const given = [...from.map((at) => (at < 0 ? `s${-1 - at}` : `v${at}`)), ...(parameter ? [`P.k${v}`] : [])];
-    const value = `f${id}(${given.join(", ")})`;
+    const value = `link_${id}(${given.join(", ")})`;
     return `let v${v} = kept(${half ? `rounded(${value})` : value});`;
   });
   const results = operands.filter((name) => name[0] === "y");
