@@ -199,7 +199,7 @@ describe.skipIf(noWebGPU !== null)(`chains on webgpu${noWebGPU ? ` (${noWebGPU})
           for (let round = 0; round < 3; round++) expect(await play(n, steps)).toEqual(want);
         },
       ),
-      { numRuns: 100, endOnFailure: true },
+      { numRuns: 50, endOnFailure: true },
     );
   });
 });

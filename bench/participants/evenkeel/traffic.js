@@ -26,6 +26,8 @@ function counting(code) {
  */
 export function countAccesses(gpu) {
   const { device } = gpu;
+  // Each call by itself: what shares a shader does not pass through gpu.run.
+  gpu.fusing = false;
   const modules = new WeakMap();
   const pipelines = new WeakMap();
   const storage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;

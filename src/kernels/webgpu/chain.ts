@@ -22,7 +22,7 @@ interface Call {
 interface Value extends Call, Link {
   /** Where it has to be stored: null once its buffer was freed or written anew. */
   slot: Slot | null;
-  readonly place: Slot;
+  readonly target: Slot;
 }
 
 /** What the chain reads and did not compute itself. */
@@ -132,7 +132,7 @@ export class Chain {
     if (isNumber ? this.values.length - this.links >= MOST_LINKS : this.links >= MOST_LINKS) return false;
     if (!isNumber && this.links > 0 && y.length !== this.length) return false;
     const before = this.held.get(y.block);
-    if (before !== undefined && !sameSlot(this.values[before]!.place, y)) return false;
+    if (before !== undefined && !sameSlot(this.values[before]!.target, y)) return false;
     const known = this.sources.length;
     const from: number[] = [];
     let key = expression.id * 2 + (y.dtype === "float16" ? 1 : 0);
@@ -161,7 +161,7 @@ export class Chain {
       number,
       half: y.dtype === "float16",
       slot: y,
-      place: y,
+      target: y,
     });
     if (!isNumber) {
       this.links++;
@@ -176,7 +176,7 @@ export class Chain {
     const at = this.held.get(slot.block);
     if (at !== undefined) {
       const value = this.values[at]!;
-      if (!sameSlot(value.place, slot)) return null;
+      if (!sameSlot(value.target, slot)) return null;
       return (value.isNumber ? stays || length === 1 : !stays || length === 1) ? at : null;
     }
     if (!stays && slot.length !== length) return null;
@@ -208,7 +208,10 @@ export class Chain {
     return true;
   }
 
-  /** The place in the tree for what is stored, too; null for what is not worth a shader. */
+  /**
+   * The place in the tree for what is stored, too; null for one call, and where nothing is stored: calls whose results nobody
+   * takes are asked for to be timed.
+   */
   private placeOfResults(): Place | null {
     let { place } = this;
     let stored = 0;
