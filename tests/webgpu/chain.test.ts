@@ -77,6 +77,14 @@ describe.skipIf(noWebGPU !== null)(`chains on webgpu${noWebGPU ? ` (${noWebGPU})
     for (const s of [a, b, c]) s.release();
   });
 
+  test("a tensor beside itself is not two tensors", async () => {
+    const [x, y] = [tensor([1, 2, 3], { device: "webgpu" }), tensor([5, 7, 9], { device: "webgpu" })];
+    for (let round = 0; round < 3; round++) {
+      expect([...(await scope(() => x.mul(y).neg()).data())]).toEqual([-5, -14, -27]);
+      expect([...(await scope(() => x.mul(x).neg()).data())]).toEqual([-1, -4, -9]);
+    }
+  });
+
   test("a number that is still held is stored, and a tensor that was filled is another value", async () => {
     const x = tensor([1, 2, 3, 4, 5], { device: "webgpu" });
     for (let round = 0; round < 3; round++) {
@@ -199,7 +207,7 @@ describe.skipIf(noWebGPU !== null)(`chains on webgpu${noWebGPU ? ` (${noWebGPU})
           for (let round = 0; round < 3; round++) expect(await play(n, steps)).toEqual(want);
         },
       ),
-      { numRuns: 50, endOnFailure: true },
+      { numRuns: 60, endOnFailure: true },
     );
   });
 });

@@ -137,10 +137,12 @@ export class Chain {
     const from: number[] = [];
     let key = expression.id * 2 + (y.dtype === "float16" ? 1 : 0);
     for (let i = 0; i < inputs.length; i++) {
+      // Of two operands in one place the second is not new.
+      const had = this.sources.length;
       const at = this.find(operands[inputs[i]!]!, (stays & (1 << i)) !== 0, y.length);
       if (at === null) break;
       from.push(at);
-      key = key * 64 + this.codeOf(at, known);
+      key = key * 64 + this.codeOf(at, had);
     }
     if (from.length < inputs.length || !this.fits(y, isNumber, before)) {
       this.sources.length = known;
