@@ -123,7 +123,7 @@ function onDevice(kind) {
 const text = `# Conformance, measured
 
 Written by \`npm run conformance:table -- --write\`: cases passed of all, and the largest error of any output, \`max|y - want| / max|want|\`.
-Here on software GPUs: in Node and in headless Chromium the SwiftShader of Debian's chromium.
+Here on software GPUs: in Node Mesa's lavapipe 25.0, in headless Chromium the SwiftShader that comes with it.
 
 ## Kernels
 
