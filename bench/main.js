@@ -2,9 +2,10 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { cells } from "./cases/all.js";
+import { UsageError } from "./command_line.js";
 import { machine } from "./machine.js";
 import { paces } from "./measure.js";
-import { readOptions, UsageError } from "./options.js";
+import { readOptions } from "./options.js";
 import { startParticipants, startReference } from "./participants/all.js";
 import { chart } from "./report/chart.js";
 import { markdown } from "./report/markdown.js";

@@ -1,5 +1,5 @@
 import { cpus } from "node:os";
-import { parseArgs } from "node:util";
+import { checkNames, choose, parse, UsageError } from "./command_line.js";
 import { peerNames } from "./participants/all.js";
 
 /** The others take seconds for what these do in milliseconds. */
@@ -19,34 +19,20 @@ Times Evenkeel beside torch (CPU), TensorFlow.js and jax-js in one run, after ch
   --help
 `;
 
-export class UsageError extends Error {}
-
 /** Reads the command line; throws UsageError with one clear line. */
 export function readOptions(args, cells) {
-  let values;
-  try {
-    ({ values } = parseArgs({
-      args,
-      options: {
-        ...{ only: { type: "string", multiple: true }, threads: { type: "string" }, peers: { type: "string" } },
-        ...{
-          quick: { type: "boolean" },
-          out: { type: "string" },
-          list: { type: "boolean" },
-          help: { type: "boolean" },
-        },
-      },
-    }));
-  } catch (error) {
-    throw new UsageError(error.message.split("\n")[0]);
-  }
+  const { only = [], ...values } = parse(args, {
+    ...{ only: { type: "string", multiple: true }, threads: { type: "string" }, peers: { type: "string" } },
+    ...{ quick: { type: "boolean" }, out: { type: "string" }, list: { type: "boolean" }, help: { type: "boolean" } },
+  });
+  checkNames(only, cells);
   return {
     ...{ quick: values.quick ?? false, list: values.list ?? false, out: values.out ?? "runs/bench" },
     help: values.help ? help : null,
     threads: readThreads(values.threads),
     peers: readPeers(values.peers) ?? (values.quick ? quickPeers : peerNames),
     // What lies between the small and the large size is left to the full run, unless it is asked for.
-    cells: choose(values.only ?? [], cells).filter((c) => !values.quick || values.only || c.subject.size !== "cache"),
+    cells: choose(only, cells).filter((c) => !values.quick || only.length > 0 || c.subject.size !== "cache"),
   };
 }
 
@@ -67,16 +53,4 @@ function readPeers(text) {
   const unknown = names.find((name) => !peerNames.includes(name));
   if (unknown !== undefined) throw new UsageError(`--peers knows ${peerNames.join(", ")}; got "${unknown}"`);
   return names;
-}
-
-function choose(wanted, cells) {
-  if (wanted.length === 0) return cells;
-  const chosen = new Set();
-  for (const text of wanted) {
-    const words = text.split(/\s+/).filter(Boolean);
-    const found = cells.filter(({ name }) => words.every((word) => name.split(" ").includes(word)));
-    if (found.length === 0) throw new UsageError(`--only "${text}" is the name of no cell; --list prints them all`);
-    for (const cell of found) chosen.add(cell);
-  }
-  return cells.filter((cell) => chosen.has(cell));
 }

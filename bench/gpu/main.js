@@ -2,10 +2,10 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { gpuCells } from "../cases/gpu.js";
+import { choose, UsageError } from "../command_line.js";
 import { machine } from "../machine.js";
-import { UsageError } from "../options.js";
 import { startGpu, startReference, startTorch } from "../participants/all.js";
-import { choose, readOptions } from "./options.js";
+import { readOptions } from "./options.js";
 import { pack } from "./pack.js";
 import { copyRates, runCase } from "./run_case.js";
 import { cellsOf, heading, heads, legend, markdown, row, summaries, textLine } from "./table.js";
@@ -68,7 +68,7 @@ async function bench(options, folder, save) {
   try {
     const quick = options.quick || ours.about.software;
     const size = quick ? "tiny" : "gpu";
-    const cells = choose(gpuCells[size], options.only);
+    const cells = choose(options.only, gpuCells[size]);
     if (cells.length === 0) throw new UsageError(`--only names no cell of the size "${size}", which this device gets`);
     const bytes = new Set(cells.map(({ subject }) => subject.bytes).filter(Boolean));
     const rates = await copyRates(bytes, ours, paces[size]);

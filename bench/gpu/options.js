@@ -1,5 +1,4 @@
-import { parseArgs } from "node:util";
-import { UsageError } from "../options.js";
+import { checkNames, parse, UsageError } from "../command_line.js";
 
 const help = `npm run bench:gpu -- [options]
 
@@ -18,35 +17,13 @@ float64. Prints one table. A device that is software gets small sizes, whose fig
 
 /** Reads the command line; throws UsageError with one clear line. `cells` by size. */
 export function readOptions(args, cells) {
-  let values;
-  try {
-    ({ values } = parseArgs({
-      args,
-      options: {
-        ...{ only: { type: "string", multiple: true }, out: { type: "string" }, pack: { type: "string" } },
-        ...{ quick: { type: "boolean" }, traffic: { type: "boolean" } },
-        ...{ list: { type: "boolean" }, help: { type: "boolean" } },
-      },
-    }));
-  } catch (error) {
-    throw new UsageError(error.message.split("\n")[0]);
-  }
+  const values = parse(args, {
+    ...{ only: { type: "string", multiple: true }, out: { type: "string" }, pack: { type: "string" } },
+    ...{ quick: { type: "boolean" }, traffic: { type: "boolean" } },
+    ...{ list: { type: "boolean" }, help: { type: "boolean" } },
+  });
   const { only = [], out = "runs/bench_gpu", pack = null, quick = false, traffic = false, list = false } = values;
   if (pack === "") throw new UsageError('--pack takes a folder to write; got ""');
-  const all = Object.values(cells).flat();
-  for (const text of only) {
-    if (!all.some((cell) => named(cell, text))) {
-      throw new UsageError(`--only "${text}" is the name of no cell; --list prints them all`);
-    }
-  }
+  checkNames(only, Object.values(cells).flat());
   return { ...{ out, pack, quick, traffic, list, only }, help: values.help ? help : null };
 }
-
-const named = ({ name }, text) =>
-  text
-    .split(/\s+/)
-    .filter(Boolean)
-    .every((word) => name.split(" ").includes(word));
-
-export const choose = (cells, only) =>
-  only.length === 0 ? cells : cells.filter((cell) => only.some((text) => named(cell, text)));

@@ -13,7 +13,7 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { UsageError } from "../options.js";
+import { UsageError } from "../command_line.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 /** Parts of the C library, which belong to the machine and its kernel. */

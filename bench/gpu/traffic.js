@@ -1,6 +1,6 @@
 import { gpuCells } from "../cases/gpu.js";
+import { choose } from "../command_line.js";
 import { removeFiles, writeInputs } from "./check.js";
-import { choose } from "./options.js";
 
 const LARGE = new Set(["x", "dy", "y", "dx"]);
 
@@ -21,7 +21,7 @@ function told(shader, bytes) {
  */
 export async function printTraffic(ours, { only, quick }, folder) {
   try {
-    const cells = choose(gpuCells[quick ? "tiny" : "gpu"], only).filter(({ subject }) => subject.kind === "norm");
+    const cells = choose(only, gpuCells[quick ? "tiny" : "gpu"]).filter(({ subject }) => subject.kind === "norm");
     console.log(
       "cell; least; moved of x, y, dy, dx / least; shaders: groups x lanes, times each operand is moved, rest",
     );

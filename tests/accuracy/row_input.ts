@@ -13,3 +13,16 @@ export function draw(view: RowView, seed: number, row: (random: Random, r: numbe
     bias: floats(elements, () => random.normal()),
   };
 }
+
+/** Normal values with a standard deviation of 1. */
+export const normal = (random: Random, n: number, mean: number): number[] =>
+  Array.from({ length: n }, () => mean + random.normal());
+
+/** Rows that sums and shifts meet with trouble, by what they are. */
+export const awkwardRows: readonly (readonly [string, (random: Random, n: number) => number[]])[] = [
+  ["sorted input", (random, n) => normal(random, n, 100).sort((a, b) => a - b)],
+  ["a ramp", (_, n) => Array.from({ length: n }, (_, d) => d / 3)],
+  ["two values", (random, n) => Array.from({ length: n }, () => (random.uniform() < 0.3 ? 1.1 : 0.1))],
+  ["values near 1e-22", (random, n) => normal(random, n, 3).map((v) => v * 1e-22)],
+  ["values near 1e18", (random, n) => normal(random, n, 0).map((v) => v * 1e18)],
+];

@@ -5,9 +5,9 @@ import { reference } from "../../src/kernels/reference/index.js";
 import { wasm } from "../../src/kernels/wasm/index.js";
 import type { RowView } from "../../src/norm/views.js";
 import { Maker, relativeError } from "../conformance/harness.js";
-import { draw } from "./row_input.js";
+import { awkwardRows, draw, normal } from "./row_input.js";
 
-/** The bound of docs/numerics for float32 on the CPU. */
+/** What is promised of float32 on the CPU. */
 const BOUND = 2.5e-7;
 const EPS = 1e-5;
 const sizes = [7, 33, 768, 1000, 6272, 100_000];
@@ -106,9 +106,6 @@ function check(data: Data, kind: Kind, view: RowView, gradients: boolean, few = 
 /** Equal numbers in all places. */
 const same = (a: Float64Array, b: Float64Array): boolean => a.length === b.length && a.every((v, i) => v === b[i]);
 
-const normal = (random: Random, n: number, mean: number): number[] =>
-  Array.from({ length: n }, () => mean + random.normal());
-
 describe.each(kinds)("accuracy of row normalization: $name", (kind) => {
   test.each([0, 1, 1e2, 1e4, 1e6])("mean / std = %d", (ratio) => {
     for (const size of sizes) {
@@ -145,16 +142,7 @@ describe.each(kinds)("accuracy of row normalization: $name", (kind) => {
     }
   });
 
-  test.each([
-    ["sorted input", (random: Random, n: number) => normal(random, n, 100).sort((a, b) => a - b)],
-    ["a ramp", (_: Random, n: number) => Array.from({ length: n }, (_, d) => d / 3)],
-    [
-      "two values",
-      (random: Random, n: number) => Array.from({ length: n }, () => (random.uniform() < 0.3 ? 1.1 : 0.1)),
-    ],
-    ["values near 1e-22", (random: Random, n: number) => normal(random, n, 3).map((v) => v * 1e-22)],
-    ["values near 1e18", (random: Random, n: number) => normal(random, n, 0).map((v) => v * 1e18)],
-  ])("%s", (_, row) => {
+  test.each(awkwardRows)("%s", (_, row) => {
     for (const size of sizes) {
       const view = kind.view(size);
       for (const seed of seeds(size)) {

@@ -4,11 +4,11 @@ import type { KernelSet } from "../../src/kernels/kernel_set.js";
 import { reference } from "../../src/kernels/reference/index.js";
 import { partOf } from "../../src/memory/heap.js";
 import type { RowView } from "../../src/norm/views.js";
-import { draw } from "../accuracy/row_input.js";
+import { awkwardRows, draw, normal } from "../accuracy/row_input.js";
 import { Maker, relativeError } from "../conformance/harness.js";
 import { Mirror, noWebGPU } from "../conformance/webgpu_mirror.js";
 
-/** The bound of docs/numerics for WebGPU. */
+/** What docs/webgpu.md promises. */
 const BOUND = 5e-7;
 const EPS = 1e-5;
 /** Few lanes, all lanes by fours and one by one, and a row in parts. */
@@ -107,9 +107,6 @@ async function check(data: Data, kind: Kind, view: RowView, gradients = true): P
   }
 }
 
-const normal = (random: Random, n: number, mean: number): number[] =>
-  Array.from({ length: n }, () => mean + random.normal());
-
 describe.skipIf(noWebGPU !== null).each(kinds)("accuracy of row normalization on webgpu: $name", (kind) => {
   test.each([0, 1, 1e2, 1e4, 1e6])("mean / std = %d", async (ratio) => {
     for (const size of sizes) {
@@ -132,16 +129,7 @@ describe.skipIf(noWebGPU !== null).each(kinds)("accuracy of row normalization on
     }
   });
 
-  test.each([
-    ["sorted input", (random: Random, n: number) => normal(random, n, 100).sort((a, b) => a - b)],
-    ["a ramp", (_: Random, n: number) => Array.from({ length: n }, (_, d) => d / 3)],
-    [
-      "two values",
-      (random: Random, n: number) => Array.from({ length: n }, () => (random.uniform() < 0.3 ? 1.1 : 0.1)),
-    ],
-    ["values near 1e-22", (random: Random, n: number) => normal(random, n, 3).map((v) => v * 1e-22)],
-    ["values near 1e18", (random: Random, n: number) => normal(random, n, 0).map((v) => v * 1e18)],
-  ])("%s", async (_, row) => {
+  test.each(awkwardRows)("%s", async (_, row) => {
     for (const size of sizes) {
       await check(
         draw(kind.view(size), 3, (random) => row(random, size)),

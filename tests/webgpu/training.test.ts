@@ -18,26 +18,27 @@ const batches = Array.from({ length: 6 }, (_, i) => {
   return { x: own(randn([16, 1, 8, 8])), y: own(y) };
 });
 
+type Optimizer = optim.Adam | optim.SGD;
+
+/** The loss of a step, before it. */
+async function step(model: nn.Module, optimizer: Optimizer, { x, y }: (typeof batches)[number], device: Device) {
+  const loss = scope(() => {
+    optimizer.zeroGrad();
+    const value = new nn.CrossEntropyLoss().forward(model.forward(x.to(device)), y.to(device));
+    value.backward();
+    optimizer.step();
+    return value.detach();
+  });
+  return (await loss.data())[0]!;
+}
+
 /** Losses of some steps of a model, and its state after them. */
-async function train(
-  device: Device,
-  make: () => nn.Module,
-  optimizerOf: (p: Iterable<Tensor>) => optim.Adam | optim.SGD,
-) {
+async function train(device: Device, make: () => nn.Module, optimizerOf: (p: Iterable<Tensor>) => Optimizer) {
   manualSeed(1);
   const model = make().to(device);
   const optimizer = optimizerOf(model.parameters());
   const losses: number[] = [];
-  for (const { x, y } of batches) {
-    const loss = scope(() => {
-      optimizer.zeroGrad();
-      const value = new nn.CrossEntropyLoss().forward(model.forward(x.to(device)), y.to(device));
-      value.backward();
-      optimizer.step();
-      return value.detach();
-    });
-    losses.push((await loss.data())[0]!);
-  }
+  for (const batch of batches) losses.push(await step(model, optimizer, batch, device));
   await model.toCPU();
   const state = Object.values(model.stateDict()).map((t) => [...(t as Tensor).dataSync()]);
   return { losses, state };
@@ -92,15 +93,7 @@ describe.skipIf(noWebGPU !== null)(`training on webgpu${noWebGPU ? ` (${noWebGPU
       for (const [i, device] of devices.entries()) {
         if (device === "webgpu") optimizer.to(model.to(device).device);
         else await Promise.all([model.toCPU(), optimizer.toCPU()]);
-        const { x, y } = batches[i]!;
-        const loss = scope(() => {
-          optimizer.zeroGrad();
-          const value = new nn.CrossEntropyLoss().forward(model.forward(x.to(device)), y.to(device));
-          value.backward();
-          optimizer.step();
-          return value.detach();
-        });
-        losses.push((await loss.data())[0]!);
+        losses.push(await step(model, optimizer, batches[i]!, device));
       }
       return { losses, model, optimizer };
     };

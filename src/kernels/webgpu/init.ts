@@ -75,7 +75,8 @@ async function start(
   const device = await requestDevice(adapter).catch((error: Error) => {
     throw missing(`an adapter that gives no device (${error.message})`, adapterAdvice);
   });
-  const gpu = new Gpu(device, subgroups ? await findSubgroups(device, adapter.info) : null);
+  // A device that gives no answer to the question adds up in workgroup memory.
+  const gpu = new Gpu(device, subgroups ? await findSubgroups(device, adapter.info).catch(() => null) : null);
   setGpu(gpu);
   setDeviceMemory("webgpu", gpu);
   setDeviceKernels("webgpu", webgpu);
