@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { profile } from "../autograd/index.js";
-import { writeAtomically } from "../train/checkpoint/atomic_file.js";
+import { writeAtomically } from "../io/files/atomic_file.js";
 import { profileTable, renderProfilePage, type StepProfile } from "../train/report/profile_page.js";
 import type { AddCommand } from "./command_line.js";
 import { setUp } from "./options.js";

@@ -2,7 +2,7 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { FileError } from "../base/errors.js";
 import type { TrainingEvent } from "../base/events.js";
-import { fileReason, writeAtomically } from "../train/checkpoint/atomic_file.js";
+import { fileReason, writeAtomically } from "../io/files/atomic_file.js";
 import { type ReportInput, type ReportTable, renderReport } from "../train/index.js";
 
 /** Makes the folder for a command's files now, so that a wrong path is known before hours of training. */

@@ -6,10 +6,10 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { data, loss, parts, SmallNet } from "../../tests/training/small_run.js";
 import { FileError, FormatError, NonFiniteError, OptionError } from "../base/errors.js";
 import { DataLoader } from "../data/browser.js";
+import { nodeFiles } from "../io/files/atomic_file.js";
 import { heap } from "../memory/heap.js";
 import { BatchNorm1d, Linear, type Module, Sequential } from "../nn/index.js";
 import { SGD } from "../optim/index.js";
-import { nodeFiles } from "./checkpoint/atomic_file.js";
 import { EventLog, loadCheckpoint, saveCheckpoint, summarise, Trainer } from "./index.js";
 
 let folder: string;

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FileError } from "../../base/errors.js";
-import { type FileSystem, nodeFiles, writeAtomically } from "./atomic_file.js";
+import { type FileSystem, nodeFiles, writeAtomically } from "../../io/files/atomic_file.js";
 import { keepCheckpoint } from "./kept.js";
 
 let folder: string;

@@ -1,9 +1,9 @@
 import { FormatError } from "../../base/errors.js";
 import { globalRandom, type RandomState } from "../../base/random.js";
+import { type FileSystem, readWhole, writeAtomically } from "../../io/files/atomic_file.js";
 import { scope } from "../../memory/scope.js";
 import type { Module, StateDict } from "../../nn/module.js";
 import type { BatchSource, TrainerOptimizer, TrainerScheduler } from "../parts.js";
-import { type FileSystem, readWhole, writeAtomically } from "./atomic_file.js";
 import { decodeCheckpoint, encodeCheckpoint } from "./format.js";
 import { pack, packAsync, unpack } from "./pack.js";
 

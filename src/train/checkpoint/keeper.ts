@@ -1,10 +1,10 @@
 import { EvenkeelError, FileError } from "../../base/errors.js";
 import type { CheckpointEvent, TrainingEvent } from "../../base/events.js";
 import { checkPositiveInteger, readOptions } from "../../base/options.js";
+import { type FileSystem, fileReason, nodeFiles } from "../../io/files/atomic_file.js";
 import { scope } from "../../memory/scope.js";
 import type { Callback, TrainerHandle } from "../callback.js";
 import type { TrainingState } from "../training_state.js";
-import { type FileSystem, fileReason, nodeFiles } from "./atomic_file.js";
 import { writeStateAsync } from "./checkpoint.js";
 import { keepCheckpoint } from "./kept.js";
 

@@ -1,5 +1,5 @@
 import { basename, dirname, extname, join } from "node:path";
-import { type FileSystem, nodeFiles, quietly, readWhole, writeAtomically } from "./atomic_file.js";
+import { type FileSystem, nodeFiles, quietly, readWhole, writeAtomically } from "../../io/files/atomic_file.js";
 
 /** The name under which the checkpoint of one step is kept beside `path`: model.evk -> model-step120.evk. */
 export function keptPath(path: string, step: number): string {
