@@ -11,7 +11,7 @@ export interface ElementType {
   readonly encode: (numbers: ArrayLike<number>) => Uint8Array;
 }
 
-type ArrayClass<A> = { new (buffer: ArrayBuffer): A; from(values: ArrayLike<number>): A; BYTES_PER_ELEMENT: number };
+type ArrayClass<A> = { new (from: ArrayBuffer | ArrayLike<number>): A; BYTES_PER_ELEMENT: number };
 type RawArray = NumberArray | Int8Array | Int16Array | Uint8Array | Uint16Array | Uint32Array;
 
 /** typed arrays have this machine's byte order, and files little-endian: the same wherever JavaScript runs today. */
@@ -25,7 +25,8 @@ function fitting<A extends RawArray>(dtype: DType, Kind: ArrayClass<A>): Element
     bytes: Kind.BYTES_PER_ELEMENT,
     dtype,
     decode: (bytes) => numbersOf(raw(Kind, bytes), dtype),
-    encode: (numbers) => bytesOf(Kind.from(numbers)),
+    // Between arrays of one type this copies bytes: a NaN keeps its payload.
+    encode: (numbers) => bytesOf(new Kind(numbers)),
   };
 }
 
@@ -88,7 +89,7 @@ export const elementTypes = {
   int16: fitting("int32", Int16Array),
   int8: fitting("int32", Int8Array),
   uint64: wide(BigUint64Array, (numbers) => bytesOf(BigUint64Array.from(numbers as number[], BigInt))),
-  uint32: wide(Uint32Array, (numbers) => bytesOf(Uint32Array.from(numbers))),
+  uint32: wide(Uint32Array, (numbers) => bytesOf(new Uint32Array(numbers))),
   uint16: fitting("int32", Uint16Array),
   uint8: fitting("int32", Uint8Array),
   bool: isBool,

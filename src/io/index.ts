@@ -1,2 +1,8 @@
 // Everything under `evenkeel/io`: models and tensors in the formats of others.
+export { tensorOf } from "./load_tensors.js";
+export { loadSafetensors, openSafetensors } from "./safetensors/read.js";
+export { type SafetensorsOptions, saveSafetensors } from "./safetensors/write.js";
 export type { ByteSource } from "./source/byte_source.js";
+export type { LaterInput, NowInput } from "./source/open.js";
+export type { FileTensor, TensorFile, TensorInfo } from "./tensor_file.js";
+export type { ElementTypes, TensorsToWrite } from "./tensors_to_write.js";

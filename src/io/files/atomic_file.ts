@@ -10,7 +10,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { FileError, FormatError } from "../../base/errors.js";
+import { EvenkeelError, FileError, FormatError } from "../../base/errors.js";
 
 /** What saving asks of the file system; another one may be passed in to see what a failing disk does. */
 export interface FileSystem {
@@ -63,9 +63,10 @@ export function fileReason(error: unknown): string {
 /**
  * Writes a whole file or nothing: the bytes go to a temporary file in the same folder, which is forced to disk and
  * then renamed over `path`. Whatever fails, the file that was at `path` stays as it was and the temporary one goes.
+ * Pieces are asked for one after the other, so that not all of them need be in memory; what one throws is not a FileError.
  * Throws FileError. Returns the number of bytes.
  */
-export function writeAtomically(path: string, pieces: readonly Uint8Array[], files: FileSystem = nodeFiles): number {
+export function writeAtomically(path: string, pieces: Iterable<Uint8Array>, files: FileSystem = nodeFiles): number {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
   let file: number | null = null;
   let made = false;
@@ -82,6 +83,7 @@ export function writeAtomically(path: string, pieces: readonly Uint8Array[], fil
   } catch (error) {
     if (file !== null) quietly(() => files.close(file!));
     if (made) quietly(() => files.unlink(temporary));
+    if (error instanceof EvenkeelError) throw error;
     const repair = repairs[(error as { code?: string }).code ?? ""];
     throw new FileError(
       {

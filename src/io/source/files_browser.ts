@@ -12,7 +12,11 @@ export function openFile(path: string): SyncSource {
   throw noFiles(path);
 }
 
-export function writeFile(path: string, _pieces: readonly Uint8Array[]): number {
+export function openFileURL(url: URL): SyncSource {
+  throw noFiles(url.href);
+}
+
+export function writeFile(path: string, _pieces: Iterable<Uint8Array>): number {
   throw noFiles(path);
 }
 

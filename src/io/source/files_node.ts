@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync, realpathSync } from "node:fs";
 import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
+import { fileURLToPath } from "node:url";
 import { FormatError } from "../../base/errors.js";
 import { damaged } from "../damage.js";
 import { fileReason, writeAtomically } from "../files/atomic_file.js";
@@ -37,8 +38,10 @@ export function openFile(path: string): SyncSource {
   return { ...source, readNow, read: async (from, to) => readNow(from, to), close };
 }
 
+export const openFileURL = (url: URL): SyncSource => openFile(fileURLToPath(url));
+
 /** Writes a whole file or nothing (files/atomic_file.ts); returns its size. */
-export const writeFile = (path: string, pieces: readonly Uint8Array[]): number => writeAtomically(path, pieces);
+export const writeFile = (path: string, pieces: Iterable<Uint8Array>): number => writeAtomically(path, pieces);
 
 /**
  * The path of a file that the file at `path` names beside it, as sharded checkpoints and external data do. Throws FormatError for

@@ -1,0 +1,120 @@
+import { writeFile } from "#files";
+import { describeValue, OptionError } from "../../base/errors.js";
+import { readOptions } from "../../base/options.js";
+import type { ElementName } from "../elements.js";
+import { type ElementTypes, type TensorsToWrite, type TensorToWrite, tensorsToWrite } from "../tensors_to_write.js";
+import { LONGEST_HEADER, METADATA, typeCodes } from "./header.js";
+
+export interface SafetensorsOptions extends ElementTypes {
+  /** Strings that readers give back beside the tensors ({ format: "pt" } is what transformers look for). */
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Writes tensors by name as a safetensors file: float64 as F64, float32 as F32, int32 as I32, or as `dtype` and `dtypes` say. Without
+ * a path it returns the bytes; with one it writes the file, whole or not at all, and returns its size in bytes.
+ * Throws OptionError, DeviceError for tensors that are not on the CPU, FormatError for numbers that a type cannot hold, FileError.
+ */
+export function saveSafetensors(tensors: TensorsToWrite, path?: undefined, options?: SafetensorsOptions): Uint8Array;
+export function saveSafetensors(tensors: TensorsToWrite, path: string, options?: SafetensorsOptions): number;
+export function saveSafetensors(
+  tensors: TensorsToWrite,
+  path?: string,
+  options?: SafetensorsOptions,
+): Uint8Array | number {
+  const { metadata, ...types } = readOptions("saveSafetensors", options, {
+    metadata: undefined as SafetensorsOptions["metadata"],
+    dtype: undefined as unknown as ElementName,
+    dtypes: undefined as unknown as Record<string, ElementName>,
+  });
+  const list = inOrder(tensorsToWrite("saveSafetensors", tensors, types));
+  if (path !== undefined && typeof path !== "string") throw notAPath("saveSafetensors", path);
+  const first = header(list, checkMetadata(metadata));
+  return path === undefined ? joined(first, list) : writeFile(path, piecesOf(first, list));
+}
+
+export const notAPath = (owner: string, path: unknown): OptionError =>
+  new OptionError({
+    rule: `${owner} takes the path of the file second, and options third`,
+    got: describeValue(path),
+    fix: "Write undefined for the path to get the bytes",
+  });
+
+function* piecesOf(first: Uint8Array, list: readonly TensorToWrite[]): Generator<Uint8Array> {
+  yield first;
+  for (const tensor of list) yield tensor.bytes();
+}
+
+function joined(first: Uint8Array, list: readonly TensorToWrite[]): Uint8Array {
+  const whole = new Uint8Array(list.reduce((n, { size }) => n + size, first.length));
+  let at = 0;
+  for (const piece of piecesOf(first, list)) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}
+
+const places = Object.keys(typeCodes);
+
+/** By type, then by name in the order of its UTF-8 (which is that of code points, and not of JavaScript's strings). */
+function inOrder(list: readonly TensorToWrite[]): TensorToWrite[] {
+  const utf8 = new TextEncoder();
+  const keyed = list.map((tensor) => ({ tensor, place: places.indexOf(tensor.type), name: utf8.encode(tensor.name) }));
+  return keyed.sort((a, b) => a.place - b.place || compareBytes(a.name, b.name)).map(({ tensor }) => tensor);
+}
+
+function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return a[i]! - b[i]!;
+  return a.length - b.length;
+}
+
+/** The header's length and the header, with spaces so that the numbers begin at a multiple of 8. */
+function header(list: readonly TensorToWrite[], metadata: readonly [string, string][]): Uint8Array {
+  let at = 0;
+  const entries = list.map(({ name, shape, type, size }): [string, unknown] => {
+    if (name === METADATA) {
+      throw new OptionError({
+        rule: "A tensor has a name that the format leaves free",
+        got: METADATA,
+        fix: "Rename it",
+      });
+    }
+    const begin = at;
+    at += size;
+    return [name, { dtype: typeCodes[type], shape, data_offsets: [begin, at] }];
+  });
+  // By hand, since an object would put names that look like whole numbers first.
+  const all: [string, unknown][] =
+    metadata.length > 0 ? [[METADATA, Object.fromEntries(metadata)], ...entries] : entries;
+  const text = `{${all.map(([key, value]) => `${JSON.stringify(key)}:${JSON.stringify(value)}`).join(",")}}`;
+  const json = new TextEncoder().encode(text);
+  const length = Math.ceil(json.length / 8) * 8;
+  if (length > LONGEST_HEADER) {
+    throw new OptionError({
+      rule: `The header has at most ${LONGEST_HEADER} bytes`,
+      got: `${length}`,
+      fix: "Write several files",
+    });
+  }
+  const bytes = new Uint8Array(8 + length).fill(0x20);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(length), true);
+  bytes.set(json, 8);
+  return bytes;
+}
+
+function checkMetadata(metadata: unknown): [string, string][] {
+  if (metadata === undefined) return [];
+  const entries = metadata !== null && typeof metadata === "object" ? Object.entries(metadata) : [["", metadata]];
+  for (const [key, value] of entries) {
+    if (typeof value === "string") continue;
+    const fix = "Write numbers and objects as text, JSON.stringify(value)";
+    throw new OptionError({
+      rule: "metadata is an object of strings",
+      got: `${key || "metadata"}: ${describeValue(value)}`,
+      fix,
+    });
+  }
+  return entries as [string, string][];
+}
