@@ -30,7 +30,7 @@ export interface NormOptions {
   readonly computed?: { readonly y: Tensor; readonly statistics: NormStatistics };
 }
 
-type Saved = NormInputs & { mean: Tensor | null; variance: Tensor };
+export type Saved = NormInputs & { mean: Tensor | null; variance: Tensor };
 type NormTensors = { dx: Tensor | null; dWeight: Tensor | null; dBias: Tensor | null };
 type NormOp = Op<NormInputs, NormOptions, NormStatistics>;
 
@@ -93,7 +93,7 @@ export function defineNorm(name: string): NormOp {
 }
 
 /** Every gradient that is asked for, in one pass of the kernel. */
-function fusedGradients(dy: Tensor, saved: Saved, options: NormOptions, needs: Needs<NormInputs>): NormTensors {
+export function fusedGradients(dy: Tensor, saved: Saved, options: NormOptions, needs: Needs<NormInputs>): NormTensors {
   const { x, weight, bias, mean, variance } = saved;
   const { on, eps, affineShape, given } = options;
   const activation = options.activation ? { ...options.activation, bias: bias?.storage ?? null } : null;
