@@ -1,4 +1,7 @@
 // Everything under `evenkeel/io`: models and tensors in the formats of others.
+
+export type { KerasFile, KerasVariable } from "./keras/keras_file.js";
+export { type KerasOptions, openKeras } from "./keras/open_keras.js";
 export { tensorOf } from "./load_tensors.js";
 export { loadSafetensors, openSafetensors } from "./safetensors/read.js";
 export { type SafetensorsOptions, saveSafetensors } from "./safetensors/write.js";

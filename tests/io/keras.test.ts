@@ -1,0 +1,120 @@
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { OptionError } from "../../src/index.js";
+import { openKeras } from "../../src/io/index.js";
+
+interface Recorded {
+  readonly shape: readonly number[];
+  readonly type: string;
+  readonly data: readonly number[];
+}
+
+const pathOf = (name: string): string => fileURLToPath(new URL(`files/keras_${name}`, import.meta.url));
+const recorded: Record<string, Record<string, Recorded>> = JSON.parse(readFileSync(pathOf("expected.json"), "utf8"));
+
+const inputs = [
+  ["a path", (path: string) => path],
+  ["bytes", (path: string) => new Uint8Array(readFileSync(path))],
+  ["a Blob", (path: string) => new Blob([readFileSync(path)])],
+] as const;
+
+const files = Object.keys(recorded).filter((name) => !name.endsWith(".keras"));
+
+test.each(files.flatMap((name) => inputs.map(([kind, input]) => [name, kind, input] as const)))(
+  "%s from %s gives the recorded tensors",
+  async (name, _, input) => {
+    const file = await openKeras(input(pathOf(name)));
+    const tensors = recorded[name]!;
+    for (const [tensor, { shape, type, data }] of Object.entries(tensors)) {
+      const read = await file.read(tensor);
+      expect({ tensor, shape: read.shape, type: read.type }).toEqual({ tensor, shape, type });
+      expect(file.tensors.get(tensor)).toEqual({ shape, type });
+      expect(Array.from(read.data)).toEqual(data);
+    }
+    const others = [...file.tensors.keys()].filter((tensor) => !(tensor in tensors));
+    expect(others).toEqual(name === "odd.weights.h5" ? ["layers/external", "layers/lzf", "layers/virtual"] : []);
+    file.close();
+  },
+);
+
+test("variables of Keras 3 come in the order of their numbers, with what their group tells", async () => {
+  const file = await openKeras(pathOf("v3.weights.h5"));
+  expect(file.layout).toBe("numbered");
+  expect(file.config).toBeNull();
+  const odd = [...file.tensors.keys()].filter((name) => name.startsWith("layers/odd/"));
+  expect(odd).toEqual(Array.from({ length: 12 }, (_, i) => `layers/odd/vars/${i}`));
+  expect(file.variables.get("layers/conv2d_1/vars/0")).toEqual({
+    layer: "second",
+    class: "Conv2D",
+    variable: "kernel",
+  });
+  const bn = ["gamma", "beta", "moving_mean", "moving_variance"];
+  bn.forEach((variable, i) => {
+    const found = file.variables.get(`layers/batch_normalization/vars/${i}`);
+    expect(found).toEqual({ layer: "bn", class: "BatchNormalization", variable });
+  });
+  expect(file.variables.get("layers/batch_normalization_1/vars/0")?.variable).toBe("moving_mean");
+  const cell = { layer: "lstm/cell", class: "LSTMCell", variable: "recurrent_kernel" };
+  expect(file.variables.get("layers/lstm/cell/vars/1")).toEqual(cell);
+  expect(file.variables.get("layers/odd/vars/3")).toEqual({ layer: "odd", class: null, variable: null });
+  expect(file.variables.has("optimizer/vars/0")).toBe(false);
+  file.close();
+});
+
+test("weights of Keras 1 and 2 have their own names, and their layers' where two are the same", async () => {
+  const model = await openKeras(pathOf("v2_model.h5"));
+  expect(model.layout).toBe("named");
+  expect((model.config as { class_name: string }).class_name).toBe("Functional");
+  expect([...model.metadata]).toEqual([
+    ["keras_version", "2.11.0"],
+    ["backend", "tensorflow"],
+  ]);
+  const mean = model.variables.get("batch_normalization_1/moving_mean:0");
+  expect(mean).toEqual({ layer: "batch_normalization_1", class: "BatchNormalization", variable: "moving_mean" });
+  expect([...model.tensors.keys()].slice(-3)).toEqual([
+    "b_model/dense/kernel:0",
+    "b_model/dense/bias:0",
+    "optimizer_weights/Adam/iter:0",
+  ]);
+  model.close();
+  const weights = await openKeras(pathOf("v2_weights.h5"));
+  // A list of layers that is cut into three attributes; by name dense_10 would come before dense_2.
+  expect([...weights.tensors.keys()].filter((_, i) => i % 2 === 0)).toEqual(
+    Array.from({ length: 11 }, (_, i) => `dense_${i + 1}/kernel:0`),
+  );
+  weights.close();
+  const old = await openKeras(pathOf("v1_weights.h5"));
+  expect(old.variables.get("batchnormalization_1_running_std")?.variable).toBe("running_std");
+  expect(old.variables.get("convolution2d_1_W")?.variable).toBe("W");
+  old.close();
+});
+
+test("what is no tensor is skipped with its reason, and nothing outside of the file is read", async () => {
+  const file = await openKeras(pathOf("odd.weights.h5"));
+  expect(Object.fromEntries(file.skipped)).toEqual({
+    "layers/rest": "a second link to a group",
+    "layers/dense/vars/up": "a second link to a group",
+    "layers/soft": "a soft link",
+    "layers/hanging": "a soft link",
+    "layers/outside": "a link to another file",
+    "layers/words": "no numbers but texts or other things",
+    "layers/pairs": "no numbers but texts or other things",
+    "layers/reference": "no numbers but texts or other things",
+    "layers/ragged": "no numbers but texts or other things",
+    "layers/complex": "no numbers but texts or other things",
+    "layers/nothing": "no numbers",
+    "layers/type": "a named type or a link of an unknown kind",
+  });
+  await expect(file.read("layers/lzf")).rejects.toThrow(/the filter lzf/);
+  await expect(file.read("layers/virtual")).rejects.toThrow(/a virtual dataset/);
+  await expect(file.read("layers/external")).rejects.toThrow(/readable by the HDF5 library/);
+  // The worker that met the missing file is gone; the file opens again in another.
+  expect((await file.read("layers/dense/vars/1")).shape).toEqual([3]);
+  file.close();
+});
+
+test("a caller says how large a tensor may be", async () => {
+  await expect(openKeras(pathOf("v1_weights.h5"), { largestTensor: 60 })).rejects.toThrow(/15 elements have room for/);
+  await expect(openKeras(pathOf("v1_weights.h5"), { largest: 60 } as object)).rejects.toThrow(OptionError);
+});
