@@ -15,9 +15,25 @@ export type TensorsToWrite =
 /** Which element types the file shall have; without them, those that the tensors have. */
 export interface ElementTypes {
   /** For all tensors of its kind: a floating-point type for those of floating point, one of whole numbers for the others. */
-  readonly dtype?: ElementName;
+  readonly dtype?: ElementName | undefined;
   /** For single tensors, by name: any type. */
-  readonly dtypes?: Readonly<Record<string, ElementName>>;
+  readonly dtypes?: Readonly<Record<string, ElementName>> | undefined;
+}
+
+/** These, as readOptions takes them. */
+export const elementTypeOptions: { dtype: ElementName | undefined; dtypes: ElementTypes["dtypes"] | undefined } = {
+  dtype: undefined,
+  dtypes: undefined,
+};
+
+/** Throws OptionError for another thing in the place of a path. */
+export function checkPath(owner: string, path: unknown): void {
+  if (path === undefined || typeof path === "string") return;
+  throw new OptionError({
+    rule: `${owner} takes the path of the file second, and options third`,
+    got: describeValue(path),
+    fix: "Write undefined for the path to get the bytes",
+  });
 }
 
 /** A tensor that was checked and is ready to be written. */

@@ -1,8 +1,15 @@
 import { writeFile } from "#files";
 import { describeValue, OptionError } from "../../base/errors.js";
 import { readOptions } from "../../base/options.js";
-import type { ElementName } from "../elements.js";
-import { type ElementTypes, type TensorsToWrite, type TensorToWrite, tensorsToWrite } from "../tensors_to_write.js";
+import { joined } from "../joined.js";
+import {
+  checkPath,
+  type ElementTypes,
+  elementTypeOptions,
+  type TensorsToWrite,
+  type TensorToWrite,
+  tensorsToWrite,
+} from "../tensors_to_write.js";
 import { LONGEST_HEADER, METADATA, typeCodes } from "./header.js";
 
 export interface SafetensorsOptions extends ElementTypes {
@@ -23,36 +30,23 @@ export function saveSafetensors(
   options?: SafetensorsOptions,
 ): Uint8Array | number {
   const { metadata, ...types } = readOptions("saveSafetensors", options, {
+    ...elementTypeOptions,
     metadata: undefined as SafetensorsOptions["metadata"],
-    dtype: undefined as unknown as ElementName,
-    dtypes: undefined as unknown as Record<string, ElementName>,
   });
   const list = inOrder(tensorsToWrite("saveSafetensors", tensors, types));
-  if (path !== undefined && typeof path !== "string") throw notAPath("saveSafetensors", path);
+  checkPath("saveSafetensors", path);
   const first = header(list, checkMetadata(metadata));
-  return path === undefined ? joined(first, list) : writeFile(path, piecesOf(first, list));
+  const pieces = piecesOf(first, list);
+  if (path !== undefined) return writeFile(path, pieces);
+  return joined(
+    pieces,
+    list.reduce((n, { size }) => n + size, first.length),
+  );
 }
-
-export const notAPath = (owner: string, path: unknown): OptionError =>
-  new OptionError({
-    rule: `${owner} takes the path of the file second, and options third`,
-    got: describeValue(path),
-    fix: "Write undefined for the path to get the bytes",
-  });
 
 function* piecesOf(first: Uint8Array, list: readonly TensorToWrite[]): Generator<Uint8Array> {
   yield first;
   for (const tensor of list) yield tensor.bytes();
-}
-
-function joined(first: Uint8Array, list: readonly TensorToWrite[]): Uint8Array {
-  const whole = new Uint8Array(list.reduce((n, { size }) => n + size, first.length));
-  let at = 0;
-  for (const piece of piecesOf(first, list)) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }
 
 const places = Object.keys(typeCodes);
