@@ -10,9 +10,10 @@ import { type Reading, slotsFor } from "./layer_kinds.js";
 import { nameOf } from "./layer_names.js";
 import type { Dialect } from "./layouts.js";
 import { type MatchedBy, matchLayers } from "./match_layers.js";
+import { layerOptions } from "./norm_options.js";
 import { type Layer, readLayers } from "./read_layers.js";
 import { ConversionReport, type ReportEntry } from "./report.js";
-import { infosOf, moduleKinds, type TensorSource } from "./sources.js";
+import { infosOf, kindsInFile, moduleKinds, type NamedTensors, type TensorSource } from "./sources.js";
 import { computed, movesOf, numbersFrom, sourcesOf, typeOf, type Value } from "./value.js";
 
 export interface ConvertOptions extends AskedOptions {
@@ -46,12 +47,12 @@ export interface ConversionPlan {
  * of the kind asked for.
  */
 export async function convertTensors(source: TensorSource, options: ConvertOptions): Promise<Conversion> {
-  const { read, ...input } = infosOf(source);
+  const input = infosOf(source);
   const { values, report } = planConversion(input, options);
   const tensors = new Map<string, FileTensor>();
   for (const [name, value] of values) {
     const given = new Map<string, FileTensor>();
-    for (const from of sourcesOf(value)) given.set(from, await read(from));
+    for (const from of sourcesOf(value)) given.set(from, await input.read(from));
     tensors.set(name, asType(value, numbersFrom(value, given), options.dtype ?? null));
   }
   return { tensors, report };
@@ -69,10 +70,7 @@ function asType(value: Value, numbers: NumberArray, dtype: ElementName | null): 
 const floating = ["float64", "float32", "float16", "bfloat16"] as const;
 
 /** Plans a conversion from names and shapes alone. */
-export function planConversion(
-  source: { readonly tensors: ReadonlyMap<string, TensorInfo>; readonly format: string | null },
-  options: ConvertOptions,
-): ConversionPlan {
+export function planConversion(source: Omit<NamedTensors, "read">, options: ConvertOptions): ConversionPlan {
   const o = readOptions("convertTensors", options, {
     ...{ from: null as Framework | null, to: "evenkeel" as Framework },
     ...{ template: null as Module | TensorSource | null, dtype: null as ConvertOptions["dtype"], ...askedDefaults },
@@ -85,14 +83,15 @@ export function planConversion(
   const asked = readAsked(o, given);
   const separable = new Set([...asked.layers].flatMap(([path, a]) => (a.kind === "separable" ? [path] : [])));
   const template = o.template === null ? null : infosOf(o.template);
-  const kinds = o.template === null ? new Map() : moduleKinds(o.template);
+  const kinds = template === null ? new Map() : new Map([...kindsInFile(template), ...moduleKinds(o.template!)]);
+  const known = new Map([...kindsInFile(source), ...asked.layers]);
   // What one side writes as one layer and the other as two is read as one on both.
-  const probe = template ? readLayers(wanted, template.tensors, kinds, new Set()).layers : [];
-  const pairs = [...readLayers(given, source.tensors, new Map(), new Set()).layers, ...probe].flatMap((l) =>
-    l.readings[0]?.kind === "separable" ? [l.path] : [],
+  const probe = template ? readLayers(wanted, template.tensors, kinds, new Set(), template.variables).layers : [];
+  const pairs = [...readLayers(given, source.tensors, new Map(), new Set(), source.variables).layers, ...probe].flatMap(
+    (l) => (l.readings[0]?.kind === "separable" ? [l.path] : []),
   );
   const both = new Set([...separable, ...pairs]);
-  const read = readLayers(given, source.tensors, asked.layers, both);
+  const read = readLayers(given, source.tensors, known, both, source.variables);
   const rename = asked.rename(read.layers.map((l) => l.path));
   asked.checkNames(read.layers.map((l) => l.path));
   const dropped = [...read.aside].map(([name, why]) => entry({ outcome: "dropped", from: [name], note: why }));
@@ -100,7 +99,7 @@ export function planConversion(
   if (!template)
     for (const layer of read.layers) result.add(layer, layer.readings[0] ?? null, rename(layer.path), null);
   else {
-    const targets = readLayers(wanted, template.tensors, kinds, both);
+    const targets = readLayers(wanted, template.tensors, kinds, both, template.variables);
     const { matched, leftOver, missing, unlike } = matchLayers(read.layers, targets.layers, rename);
     for (const m of matched) {
       const details = { ...m.reading?.details, ...m.as?.details, ...flattened(m.reading) };
@@ -111,7 +110,7 @@ export function planConversion(
     for (const layer of leftOver) result.leave(layer, unlike.has(rename(layer.path)) ? "other shape" : "");
   }
   const entries = [...result.entries, ...dropped];
-  return { values: result.values, report: new ConversionReport(from, to, entries) };
+  return { values: result.values, report: new ConversionReport(from, to, entries, layerOptions(source, from, to)) };
 }
 
 /** What was flattened is said of the source alone. */

@@ -1,4 +1,5 @@
 import { parametrizedNames } from "../../norm/tensor_names.js";
+import type { KerasVariable } from "../keras/keras_file.js";
 import type { TensorInfo } from "../tensor_file.js";
 import type { Dialect } from "./layouts.js";
 
@@ -45,6 +46,14 @@ export const placeOf: Readonly<Record<Dialect, (name: string) => Place>> = {
     return inModel(path.slice(0, -1), path.at(-1)!);
   },
 };
+
+/** The place that a Keras file itself tells of a tensor, if it does. */
+export function placeOfVariable(told: KerasVariable | undefined): Place | null {
+  if (!told || told.variable === null) return null;
+  const path = split(told.layer, "/").map((s) => inAttention.get(s) ?? s);
+  const depthwise = told.variable === "kernel" && /^DepthwiseConv/.test(told.class ?? "");
+  return inModel(path, depthwise ? "depthwise_kernel" : told.variable);
+}
 
 const split = (name: string, by: string): string[] => name.split(by).filter((s) => s !== "");
 

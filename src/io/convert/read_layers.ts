@@ -1,9 +1,10 @@
 import { FormatError } from "../../base/errors.js";
 import type { LayerKind } from "../../norm/tensor_names.js";
 import { parametrizedNames, tensorNames } from "../../norm/tensor_names.js";
+import type { KerasFile } from "../keras/keras_file.js";
 import type { TensorInfo } from "../tensor_file.js";
 import { compositeSlots, layerKinds, type Reading, readingAs, readingsOf, slotOf } from "./layer_kinds.js";
-import { numberedSlots, type Place, placeOf } from "./layer_names.js";
+import { numberedSlots, type Place, placeOf, placeOfVariable } from "./layer_names.js";
 import type { Details, Dialect } from "./layouts.js";
 import { fromFile, type Value } from "./value.js";
 
@@ -61,20 +62,26 @@ export function readLayers(
   tensors: ReadonlyMap<string, TensorInfo>,
   asked: ReadonlyMap<string, Asked>,
   separable: ReadonlySet<string>,
+  variables: KerasFile["variables"] = new Map(),
 ): LayersRead {
   const aside = new Map<string, string>();
-  const items = placed(dialect, tensors, aside);
+  const items = placed(dialect, tensors, variables, aside);
   const groups = grouped(dialect, items, separable);
   const layers = [...groups].flatMap(([path, group]) => layersOf(dialect, path, group, asked.get(path)));
   return { layers, aside };
 }
 
 /** Tensors with their places, those that a file only numbers with names. */
-function placed(dialect: Dialect, tensors: ReadonlyMap<string, TensorInfo>, aside: Map<string, string>): Item[] {
+function placed(
+  dialect: Dialect,
+  tensors: ReadonlyMap<string, TensorInfo>,
+  variables: KerasFile["variables"],
+  aside: Map<string, string>,
+): Item[] {
   const numbered = new Map<string, { place: Place; name: string; info: TensorInfo }[]>();
   const places: { place: Place; name: string; info: TensorInfo }[] = [];
   for (const [name, info] of tensors) {
-    const place = placeOf[dialect](name);
+    const place = placeOfVariable(variables.get(name)) ?? placeOf[dialect](name);
     const entry = { place, name, info };
     if (place.aside !== null) aside.set(name, place.aside);
     else places.push(entry);

@@ -10,6 +10,7 @@ import { Linear } from "../../nn/linear.js";
 import { Module, type StateSource } from "../../nn/module.js";
 import type { LayerKind } from "../../norm/tensor_names.js";
 import type { ElementName } from "../elements.js";
+import type { KerasFile } from "../keras/keras_file.js";
 import type { FileTensor, TensorFile, TensorInfo } from "../tensor_file.js";
 import type { Asked } from "./read_layers.js";
 
@@ -24,6 +25,9 @@ export interface NamedTensors {
   /** What kind of file it is; null for what is in memory. */
   readonly format: string | null;
   readonly metadata: ReadonlyMap<string, string>;
+  /** What a file itself tells of its tensors' layers. */
+  readonly variables?: KerasFile["variables"];
+  readonly config?: unknown;
   read(name: string): Promise<FileTensor>;
 }
 
@@ -74,6 +78,28 @@ const kindsByClass: readonly (readonly [new (...args: never[]) => Module, LayerK
   [Linear, "linear"],
   [Embedding, "embedding"],
 ];
+
+/** Kinds by the classes of Keras, where a file tells them. */
+const kerasKinds: readonly (readonly [RegExp, LayerKind])[] = [
+  [/^SeparableConv/, "separable"],
+  [/^DepthwiseConv/, "depthwise"],
+  [/^Conv\dDTranspose$/, "convTranspose"],
+  [/^Conv\dD$/, "conv"],
+  [/^Dense$/, "linear"],
+  [/^Embedding$/, "embedding"],
+  [/^(Batch|Layer|Group)Normalization$/, "norm"],
+  [/^RMSNormalization$/, "rmsNorm"],
+];
+
+/** What a Keras file says of its layers' kinds, by their paths. */
+export function kindsInFile({ variables }: Pick<NamedTensors, "variables">): Map<string, Asked> {
+  const kinds = new Map<string, Asked>();
+  for (const { layer, class: name, variable } of variables?.values() ?? []) {
+    const kind = kerasKinds.find(([pattern]) => name !== null && pattern.test(name))?.[1];
+    if (kind && variable !== null) kinds.set(layer.replaceAll("/", "."), { kind, details: {} });
+  }
+  return kinds;
+}
 
 /** What a module knows of its layers and a file does not. */
 export function moduleKinds(template: Module | TensorSource): Map<string, Asked> {
