@@ -19,9 +19,7 @@ const inputs = [
   ["a Blob", (path: string) => new Blob([readFileSync(path)])],
 ] as const;
 
-const files = Object.keys(recorded).filter((name) => !name.endsWith(".keras"));
-
-test.each(files.flatMap((name) => inputs.map(([kind, input]) => [name, kind, input] as const)))(
+test.each(Object.keys(recorded).flatMap((name) => inputs.map(([kind, input]) => [name, kind, input] as const)))(
   "%s from %s gives the recorded tensors",
   async (name, _, input) => {
     const file = await openKeras(input(pathOf(name)));
@@ -117,4 +115,45 @@ test("what is no tensor is skipped with its reason, and nothing outside of the f
 test("a caller says how large a tensor may be", async () => {
   await expect(openKeras(pathOf("v1_weights.h5"), { largestTensor: 60 })).rejects.toThrow(/15 elements have room for/);
   await expect(openKeras(pathOf("v1_weights.h5"), { largest: 60 } as object)).rejects.toThrow(OptionError);
+});
+
+test("a .keras file's configuration tells layers, classes and variables, in the order of the model", async () => {
+  const file = await openKeras(pathOf("v3.keras"));
+  expect(file.metadata.get("keras_version")).toBe("3.3.3");
+  expect((file.config as { class_name: string }).class_name).toBe("Sequential");
+  const told = [...file.variables].map(([name, { layer, class: kind, variable }]) =>
+    [name, layer, kind, variable].join(" "),
+  );
+  const attention = ["key", "output", "query", "value"].flatMap((part) =>
+    ["kernel", "bias"].map((variable, i) => {
+      const path = `layers/multi_head_attention/${part}_dense/vars/${i}`;
+      return `${path} attention/${part}_dense EinsumDense ${variable}`;
+    }),
+  );
+  const cell = (direction: string, layer: string, kind: string): string[] =>
+    ["kernel", "recurrent_kernel", "bias"].map(
+      (variable, i) =>
+        `layers/bidirectional/${direction}_layer/cell/vars/${i} both/${layer}/cell ${kind}Cell ${variable}`,
+    );
+  expect(told).toEqual([
+    "layers/conv2d/vars/0 stem Conv2D kernel",
+    "layers/batch_normalization/vars/0 stem_bn BatchNormalization beta",
+    "layers/batch_normalization/vars/1 stem_bn BatchNormalization moving_mean",
+    "layers/batch_normalization/vars/2 stem_bn BatchNormalization moving_variance",
+    "layers/group_normalization/vars/0 groups GroupNormalization gamma",
+    "layers/group_normalization/vars/1 groups GroupNormalization beta",
+    "layers/spectral_normalization/vars/0 sn SpectralNormalization vector_u",
+    "layers/spectral_normalization/layer/vars/0 sn/wrapped Dense kernel",
+    "layers/spectral_normalization/layer/vars/1 sn/wrapped Dense bias",
+    "layers/functional/layers/dense/vars/0 encoder/inner Dense kernel",
+    "layers/functional/layers/dense/vars/1 encoder/inner Dense bias",
+    "layers/functional/layers/dense_1/vars/0 encoder/inner_bias_free Dense kernel",
+    "layers/layer_normalization/vars/0 rms LayerNormalization gamma",
+    ...cell("forward", "one", "LSTM"),
+    ...cell("backward", "other", "GRU"),
+    ...attention,
+    "layers/dense/vars/0 head Dense kernel",
+    "layers/dense/vars/1 head Dense bias",
+  ]);
+  file.close();
 });

@@ -242,6 +242,28 @@ def odd_things():
             expect(file, f"layers/many/vars/{i}", value)
 
 
-for record in (keras3_weights, keras3_archive, keras2_model, keras2_weights, keras1_weights, odd_things):
+def small_ones():
+    """A few objects each, for the test that changes files: what is changed is mostly structure."""
+    with h5py.File(folder / "keras_small_v3.weights.h5", "w") as h5:
+        h5.create_group("vars")
+        layer(h5, "", "layers/dense", [numbers(6, 5), numbers(5)], "dense", chunks=True, compression="gzip", shuffle=True)
+        layer(h5, "", "layers/layer_normalization", [numbers(5)], chunks=(2,), fletcher32=True)
+        h5["layers/loop"] = h5["layers"]
+        h5["layers/other"] = h5py.SoftLink("/layers/dense")
+    with h5py.File(folder / "keras_small_v2.h5", "w") as h5:
+        h5.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"name": "s", "layers": []}})
+        weights_group(h5.create_group("model_weights"), [("bn", norm_weights("bn", 3))], "", "")
+    with h5py.File(folder / "keras_small_latest.h5", "w", libver="latest") as h5:
+        group = h5.create_group("layers/many/vars", track_order=True)
+        for i in range(9):
+            group[str(i)] = numbers(2)
+        for i, storage in enumerate(({"maxshape": (None,)}, {"maxshape": (None, None)}, {"compression": "gzip"})):
+            shape = (7, 3) if i == 1 else (9,)
+            group.create_dataset(f"chunked{i}", data=numbers(*shape), chunks=True, **storage)
+        group["outside"] = h5py.ExternalLink("elsewhere.h5", "/x")
+    expected.pop("")
+
+
+for record in (small_ones, keras3_weights, keras3_archive, keras2_model, keras2_weights, keras1_weights, odd_things):
     record()
 (folder / "keras_expected.json").write_text(json.dumps(expected, separators=(",", ":")) + "\n")

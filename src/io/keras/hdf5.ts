@@ -114,7 +114,7 @@ export class Hdf5 {
       }
       this.heap = reply.heap;
       if (!("wrong" in reply)) return reply.value;
-      if (reply.broken || !this.#keepAfterDamage) this.stop();
+      if (reply.broken || !this.#keepAfterDamage || this.heap > LARGEST_KEPT_HEAP) this.stop();
       throw notReadable(file.name, reply.at, reply.wrong);
     } finally {
       clearTimeout(timer);

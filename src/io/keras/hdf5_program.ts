@@ -70,8 +70,8 @@ export interface Hdf5Host {
  * to be loaded, external storage) is not there.
  */
 export async function serveHdf5(host: Hdf5Host): Promise<(request: Hdf5Request) => void> {
-  // The library and the program around it begin with 19 MiB; this is what they may take for a file of a few kilobytes.
-  const working = 40 * 2 ** 20;
+  // How much the library's memory, 19 MiB at first, may grow for a file of a few kilobytes.
+  const working = 16 * 2 ** 20;
   const deepest = 64;
   const readOnly = 0;
   const truncate = 2;
@@ -128,9 +128,10 @@ export async function serveHdf5(host: Hdf5Host): Promise<(request: Hdf5Request) 
     return address;
   };
 
-  const files = new Map<number, { id: bigint; size: number; close(): void }>();
+  const files = new Map<number, { id: bigint; heap: number; close(): void }>();
 
-  const openFile = (number: number, place: Hdf5Place, size: number): { id: bigint; size: number } => {
+  const openFile = (number: number, place: Hdf5Place, size: number): bigint => {
+    const heap = h5.HEAPU8.length;
     const { read, close } = host.openPlace(place);
     const name = `${number}.h5`;
     h5.FS.createDataFile("/", name, new Uint8Array(0), true, false);
@@ -155,9 +156,8 @@ export async function serveHdf5(host: Hdf5Host): Promise<(request: Hdf5Request) 
         h5.close_file(id);
         forget();
       };
-      const file = { id, size, close: closeAll };
-      files.set(number, file);
-      return file;
+      files.set(number, { id, heap, close: closeAll });
+      return id;
     } catch (error) {
       forget();
       throw error;
@@ -196,8 +196,9 @@ export async function serveHdf5(host: Hdf5Host): Promise<(request: Hdf5Request) 
 
   const describe = (id: bigint, path: string, size: number): Hdf5Dataset => {
     const type = checked(path, () => h5.get_dataset_metadata(id, path));
-    const filters = checked(path, () => h5.get_dataset_filters(id, path));
-    const names = checked(path, () => h5.get_attribute_names(id, path));
+    // Contiguous numbers have no filters, and what Keras notes is a type of two bytes.
+    const filters = type.chunks === null ? [] : checked(path, () => h5.get_dataset_filters(id, path));
+    const names = type.size === 2 ? checked(path, () => h5.get_attribute_names(id, path)) : [];
     return {
       path,
       shape: type.shape,
@@ -291,14 +292,13 @@ export async function serveHdf5(host: Hdf5Host): Promise<(request: Hdf5Request) 
       return write(request);
     }
     if (request.kind === "open") {
-      limit = working + 2 * request.size;
-      const { id, size } = openFile(request.file, request.place, request.size);
-      return list(id, size);
+      limit = h5.HEAPU8.length + working + 2 * request.size;
+      return list(openFile(request.file, request.place, request.size), request.size);
     }
     const file = files.get(request.file);
     if (request.kind === "read") {
       // The numbers themselves; a chunk of them compressed, decompressed and unshuffled.
-      limit = working + 4 * request.bytes;
+      limit = file!.heap + working + 4 * request.bytes;
       return readDataset(file!.id, request.path, request.bytes);
     }
     file?.close();

@@ -94,7 +94,14 @@ function numbered(listing: Hdf5Listing, attributes: Attributes, config: unknown)
     : "layers";
   const configs = layersByPath(config, container);
   const order = new Map([...configs.keys()].map((path, i) => [path, i]));
-  const rank = (place: string): number => order.get(place.replace(/\/(cell\/)?vars$/, "")) ?? order.size;
+  // Parts that a layer makes itself come with the layer.
+  const rank = (place: string): number => {
+    for (let end = place.length; end > 0; end = place.lastIndexOf("/", end - 1)) {
+      const found = order.get(place.slice(0, end));
+      if (found !== undefined) return found;
+    }
+    return order.size;
+  };
   const datasets = new Map<string, Hdf5Dataset>();
   const variables = new Map<string, KerasVariable>();
   // A sort keeps the order of the file among equals.

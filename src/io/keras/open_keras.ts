@@ -5,8 +5,9 @@ import { type ElementName, elementTypes } from "../elements.js";
 import { tensorFile } from "../load_tensors.js";
 import type { ByteSource } from "../source/byte_source.js";
 import { type LaterInput, type NowInput, openSource } from "../source/open.js";
-import { type Reading, readPart } from "../source/reading.js";
+import { type Reading, readLater, readPart } from "../source/reading.js";
 import type { FileTensor, TensorInfo } from "../tensor_file.js";
+import { readArchive } from "./archive.js";
 import { type Hdf5, type Hdf5File, hdf5 } from "./hdf5.js";
 import type { Hdf5Dataset } from "./hdf5_messages.js";
 import type { KerasFile } from "./keras_file.js";
@@ -17,6 +18,7 @@ export interface KerasOptions {
   readonly largestTensor?: number;
 }
 
+const ZIP_SIGNATURE = [0x50, 0x4b, 0x03, 0x04];
 const SIGNATURE = [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a];
 
 /** The most bytes that deflate makes of one. */
@@ -39,8 +41,8 @@ const filterNames: Readonly<Record<number, string>> = {
 const DEFLATE = 1;
 
 /**
- * Opens a file of Keras: weights of Keras 3 (.weights.h5), a model or weights of Keras 1 and 2 (.h5), each from bytes, a
- * path, a Blob, a URL or a Response. Tensors are read one at a time, when they are asked for. Close it afterwards.
+ * Opens a file of Keras: a model (.keras) or weights (.weights.h5) of Keras 3, a model or weights of Keras 1 and 2 (.h5), each from
+ * bytes, a path, a Blob, a URL or a Response. Tensors are read one at a time, when they are asked for. Close it afterwards.
  * HDF5 runs in a worker of its own, where a damaged file can do no harm. Throws DeviceError without h5wasm
  * (npm install h5wasm), FormatError for a file that is not of this kind or damaged.
  */
@@ -59,39 +61,54 @@ export async function openKerasWith(
   const source = await openSource(input);
   try {
     const start = await source.read(0, Math.min(SIGNATURE.length, source.size));
-    if (!SIGNATURE.every((byte, i) => start[i] === byte)) {
-      const got = `${source.size} bytes that begin otherwise`;
-      throw damaged(source.name, 0, { rule: "An HDF5 file begins with its signature", got });
+    const begins = (signature: readonly number[]): boolean => signature.every((byte, i) => start[i] === byte);
+    const file = { name: source.name, size: source.size, open: null };
+    if (begins(ZIP_SIGNATURE)) {
+      const { config, metadata, weights } = await readLater(readArchive(source));
+      const inside = { ...file, size: weights.length, place: { bytes: alone(weights) } };
+      return await openHdf5(worker, inside, { config, metadata, largestTensor });
     }
-    const place = placeOf(input) ?? { bytes: await wholeOf(source) };
-    return await openHdf5(worker, { name: source.name, size: source.size, place, open: null }, null, largestTensor);
+    if (!begins(SIGNATURE)) {
+      const got = `${source.size} bytes that begin otherwise`;
+      throw damaged(source.name, 0, {
+        rule: "An HDF5 file begins with its signature, a .keras file with that of zip",
+        got,
+      });
+    }
+    const place = placeOf(input) ?? { bytes: alone(await source.read(0, source.size)) };
+    return await openHdf5(worker, { ...file, place }, { config: null, metadata: new Map(), largestTensor });
   } finally {
     source.close();
   }
 }
 
 /** A copy, unless it fills its buffer: what is sent to the worker is the whole buffer under it. */
-async function wholeOf(source: ByteSource): Promise<Uint8Array> {
-  const bytes = await source.read(0, source.size);
-  return bytes.length === bytes.buffer.byteLength ? bytes : bytes.slice();
+const alone = (bytes: Uint8Array): Uint8Array => (bytes.length === bytes.buffer.byteLength ? bytes : bytes.slice());
+
+interface Around {
+  /** What a .keras file says of the weights within; null without one. */
+  readonly config: unknown;
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly largestTensor: number;
 }
 
-async function openHdf5(worker: Hdf5, file: Hdf5File, config: unknown, largestTensor: number): Promise<KerasFile> {
+async function openHdf5(worker: Hdf5, file: Hdf5File, around: Around): Promise<KerasFile> {
   const listing = await worker.list(file);
   try {
-    const named = nameDatasets(listing, config, file.name);
+    const named = nameDatasets(listing, around.config, file.name);
     const skipped = new Map(listing.links.map(([path, kind]) => [path.slice(1), kind]));
     const tensors = new Map<string, TensorInfo>();
     for (const [name, dataset] of named.datasets) {
       const type = typeOf(dataset);
-      if (dataset.shape !== null && type !== null) tensors.set(name, announced(dataset, type, file, largestTensor));
+      if (dataset.shape !== null && type !== null)
+        tensors.set(name, announced(dataset, type, file, around.largestTensor));
       else skipped.set(name, dataset.shape === null ? "no numbers" : "no numbers but texts or other things");
     }
     const text = (name: string): [string, string][] => {
       const found = listing.attributes.find(([, attribute]) => attribute === name)?.[2][0];
       return found === undefined ? [] : [[name, found]];
     };
-    const metadata = new Map([...text("keras_version"), ...text("backend")]);
+    const metadata = new Map([...around.metadata, ...text("keras_version"), ...text("backend")]);
     function* read(name: string): Reading<FileTensor> {
       const { shape, type } = tensors.get(name)!;
       const source = datasetSource(worker, file, named.datasets.get(name)!);
