@@ -13,3 +13,4 @@ export type { ByteSource } from "./source/byte_source.js";
 export type { LaterInput, NowInput } from "./source/open.js";
 export type { FileTensor, TensorFile, TensorInfo } from "./tensor_file.js";
 export type { ElementTypes, TensorsToWrite } from "./tensors_to_write.js";
+export { loadTorch, openTorch, type TorchOptions } from "./torch/read.js";

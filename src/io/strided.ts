@@ -1,7 +1,7 @@
 import type { NumberArray } from "../base/dtype.js";
 
 /**
- * Numbers in row-major order out of an array in which each axis has a step of its own (in elements, from `offset` on), as transposed
+ * Numbers in row-major order (the array itself where it has them so) out of an array in which each axis has a step of its own (in elements, from `offset` on), as transposed
  * arrays and views are saved. The caller has checked that all places are within.
  */
 export function rowMajor<A extends NumberArray>(
@@ -11,7 +11,8 @@ export function rowMajor<A extends NumberArray>(
   offset = 0,
 ): A {
   const size = shape.reduce((n, d) => n * d, 1);
-  if (isRowMajor(shape, strides)) return from.slice(offset, offset + size) as A;
+  if (isRowMajor(shape, strides))
+    return offset === 0 && size === from.length ? from : (from.slice(offset, offset + size) as A);
   const to = new (from.constructor as new (length: number) => A)(size);
   const last = shape.length - 1;
   const [length, step] = [shape[last] ?? 1, strides[last] ?? 1];

@@ -1,0 +1,246 @@
+import { damaged } from "../damage.js";
+
+/** A name that a pickle refers to (a class, a function, a constant of Python): only the name. */
+export class Named {
+  constructor(readonly name: string) {}
+}
+
+/** What a pickle is read to: dictionaries as Maps, lists and tuples as arrays, and what `Meaning` makes of the rest. */
+export type Pickled = null | boolean | number | bigint | string | Uint8Array | object;
+
+/** What names and calls of a pickle mean. Each throws FormatError by way of `wrong` for what it does not know. */
+export interface Meaning {
+  readonly isKnown: (name: string) => boolean;
+  readonly call: (name: string, args: readonly Pickled[], wrong: Complaining) => Pickled;
+  readonly persistent: (id: Pickled, wrong: Complaining) => Pickled;
+}
+
+export type Complaining = (rule: string, got: string, fix?: string) => Error;
+
+export const safer = "Save model.state_dict() alone, or convert it to safetensors in Python";
+
+/**
+ * Reads a pickle (Python's pickletools, protocols 2 to 5) as far as torch.save writes such: the opcodes below, the names that
+ * `meaning` knows, and nothing is ever looked up or executed.
+ *
+ * Readers of pickles on npm are made for files that are trusted: pickleparser 0.2.1 calls and constructs what names resolve to,
+ * merges state into objects by key (also "__proto__"), sets keys of a Map as properties after the opcode DICT, makes of an unknown name a
+ * class and goes on, and answers an empty stack with undefined.
+ */
+export function readPickle(bytes: Uint8Array, meaning: Meaning, file: string, entry: string): Pickled {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  let place = 0;
+  let stack: Pickled[] = [];
+  const outer: Pickled[][] = [];
+  const memo = new Map<number, Pickled>();
+  let containers = 0;
+  let opcode = 0;
+
+  const wrong: Complaining = (rule, got, fix) =>
+    damaged(file, `${entry}, byte ${opcode}`, { rule, got, ...(fix === undefined ? {} : { fix }) });
+  const skip = (length: number): number => {
+    if (length > bytes.length - place)
+      throw wrong("A pickle holds what it announces", `${bytes.length - place} bytes for ${length}`);
+    place += length;
+    return place - length;
+  };
+  const pop = (): Pickled => {
+    const value = stack.pop();
+    if (value === undefined) throw wrong("An opcode finds what it takes", "an empty stack");
+    return value;
+  };
+  const top = (): Pickled => {
+    const value = stack.at(-1);
+    if (value === undefined) throw wrong("An opcode finds what it takes", "an empty stack");
+    return value;
+  };
+  const mark = (): void => {
+    outer.push(stack);
+    stack = [];
+  };
+  const sinceMark = (): Pickled[] => {
+    const items = stack;
+    const before = outer.pop();
+    if (before === undefined) throw wrong("An opcode finds its mark", "none");
+    stack = before;
+    return items;
+  };
+  /** A container takes a hundred bytes of memory: a file shall not ask for them with one byte each. What torch writes has 10 for each. */
+  const made = <T extends Pickled>(container: T): T => {
+    if (++containers > bytes.length / 4 + 64)
+      throw wrong("A pickle has 4 bytes for each list, tuple and dictionary", "less");
+    return container;
+  };
+  const tuple = (length: number): void => {
+    if (stack.length < length) throw wrong("An opcode finds what it takes", `${stack.length} values for ${length}`);
+    stack.push(made(stack.splice(stack.length - length)));
+  };
+  const string = (length: number): string => {
+    const at = skip(length);
+    try {
+      return text.decode(bytes.slice(at, at + length));
+    } catch {
+      throw wrong("Text is UTF-8", "bytes that are none");
+    }
+  };
+  const line = (): string => {
+    const end = bytes.indexOf(10, place);
+    const result = string(end < 0 ? bytes.length + 1 : end - place);
+    place++;
+    return result;
+  };
+  const large = (at: number): number => Number(view.getBigUint64(at, true));
+  const integer = (length: number): number | bigint => {
+    if (length > 32) throw wrong("A whole number has at most 32 bytes", `${length}`);
+    const at = skip(length);
+    let value = 0n;
+    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[at + i]!);
+    const signed = BigInt.asIntN(8 * length, value);
+    return Number.isSafeInteger(Number(signed)) ? Number(signed) : signed;
+  };
+  const list = (): Pickled[] => {
+    const value = top();
+    if (!Array.isArray(value)) throw wrong("Items are added to a list", "something else");
+    return value;
+  };
+  const set = (items: readonly Pickled[]): void => {
+    const dictionary = top();
+    if (!(dictionary instanceof Map) || items.length % 2 !== 0) {
+      throw wrong("Keys and values are added to a dictionary", `${items.length} items for something else`);
+    }
+    for (let i = 0; i < items.length; i += 2) {
+      const key = items[i]!;
+      if (dictionary.has(key)) throw wrong("A dictionary has each key once", `${String(key)} twice`);
+      dictionary.set(key, items[i + 1]!);
+    }
+  };
+  const remember = (key: number): void => void memo.set(key, top());
+  const recall = (key: number): void => {
+    const value = memo.get(key);
+    if (value === undefined) throw wrong("What is recalled was remembered before", `number ${key}`);
+    stack.push(value);
+  };
+  const named = (name: string): void => {
+    if (!meaning.isKnown(name)) {
+      throw wrong(
+        "A checkpoint names dictionaries and tensors alone, since anything else would have to be executed",
+        name,
+        safer,
+      );
+    }
+    stack.push(new Named(name));
+  };
+  const nameOf = (value: Pickled): string => {
+    if (value instanceof Named) return value.name;
+    throw wrong("What is called has a name", "something else", safer);
+  };
+
+  // By the bytes of pickletools, in its words.
+  const opcodes: Readonly<Record<number, () => void>> = {
+    128: function proto() {
+      const version = bytes[skip(1)]!;
+      if (version > 5) throw wrong("Protocols up to 5 are read", `${version}`);
+    },
+    149: function frame() {
+      skip(8);
+    },
+    40: mark,
+    48: function popOne() {
+      pop();
+    },
+    49: function popMark() {
+      sinceMark();
+    },
+    78: () => stack.push(null),
+    136: () => stack.push(true),
+    137: () => stack.push(false),
+    74: () => stack.push(view.getInt32(skip(4), true)),
+    75: () => stack.push(bytes[skip(1)]!),
+    77: () => stack.push(view.getUint16(skip(2), true)),
+    138: () => stack.push(integer(bytes[skip(1)]!)),
+    139: () => stack.push(integer(view.getUint32(skip(4), true))),
+    71: () => stack.push(view.getFloat64(skip(8), false)),
+    85: () => stack.push(string(bytes[skip(1)]!)),
+    84: () => stack.push(string(view.getUint32(skip(4), true))),
+    140: () => stack.push(string(bytes[skip(1)]!)),
+    88: () => stack.push(string(view.getUint32(skip(4), true))),
+    141: () => stack.push(string(large(skip(8)))),
+    67: () => {
+      const length = bytes[skip(1)]!;
+      stack.push(bytes.subarray(skip(length), place));
+    },
+    66: () => {
+      const length = view.getUint32(skip(4), true);
+      stack.push(bytes.subarray(skip(length), place));
+    },
+    41: () => stack.push(made([])),
+    116: function tupleSinceMark() {
+      const items = made(sinceMark());
+      stack.push(items);
+    },
+    133: () => tuple(1),
+    134: () => tuple(2),
+    135: () => tuple(3),
+    93: () => stack.push(made([])),
+    97: function append() {
+      const item = pop();
+      list().push(item);
+    },
+    101: function appends() {
+      const items = sinceMark();
+      const to = list();
+      for (const item of items) to.push(item);
+    },
+    125: () => stack.push(made(new Map())),
+    115: function setItem() {
+      const value = pop();
+      set([pop(), value]);
+    },
+    117: () => set(sinceMark()),
+    113: () => remember(bytes[skip(1)]!),
+    114: () => remember(view.getUint32(skip(4), true)),
+    148: () => remember(memo.size),
+    104: () => recall(bytes[skip(1)]!),
+    106: () => recall(view.getUint32(skip(4), true)),
+    99: function global() {
+      const module = line();
+      named(`${module}.${line()}`);
+    },
+    147: function stackGlobal() {
+      const name = pop();
+      named(`${String(pop())}.${String(name)}`);
+    },
+    82: function reduce() {
+      const args = pop();
+      const name = nameOf(pop());
+      if (!Array.isArray(args)) throw wrong("A call has a tuple of arguments", "something else");
+      stack.push(made(meaning.call(name, args, wrong) as object));
+    },
+    129: function newObject() {
+      pop();
+      throw wrong("A checkpoint holds dictionaries and tensors alone", `an object of ${nameOf(pop())}`, safer);
+    },
+    98: function build() {
+      const attributes = pop();
+      // A state_dict() carries the versions of its modules as an attribute; it is not needed.
+      if (top() instanceof Map && attributes instanceof Map) return;
+      throw wrong("Attributes are those of a dictionary", "something else", safer);
+    },
+    81: () => stack.push(meaning.persistent(pop(), wrong)),
+  };
+
+  for (;;) {
+    opcode = place;
+    const code = bytes[skip(1)]!;
+    if (code === STOP) break;
+    const step = opcodes[code];
+    if (!step) throw wrong("A checkpoint's pickle has the opcodes that torch.save writes", `byte ${code}`, safer);
+    step();
+  }
+  const result = pop();
+  if (stack.length > 0 || outer.length > 0) throw wrong("A pickle ends with one value", "several");
+  return result;
+}
+
+const STOP = 46;
