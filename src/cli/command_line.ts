@@ -3,20 +3,21 @@ import { Command, CommanderError } from "commander";
 import { EvenkeelError } from "../base/errors.js";
 import { benchCommand } from "./bench.js";
 import { compareCommand } from "./compare.js";
+import { convertCommand } from "./convert.js";
 import { trainCommand } from "./train.js";
 import { UsageError } from "./usage_error.js";
 
 /** A command adds itself to the program; its action gives the exit code to `done`. */
 export type AddCommand = (program: Command, done: (exitCode: number) => void) => void;
 
-const commands: readonly AddCommand[] = [trainCommand, compareCommand, benchCommand];
+const commands: readonly AddCommand[] = [trainCommand, compareCommand, benchCommand, convertCommand];
 
 /** Runs one command line, and gives the exit code: 0, 1 (failed), 2 (wrong usage), or 128 + a signal's number. */
 export async function runCommandLine(args: readonly string[]): Promise<number> {
   let exitCode = 0;
   const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
   const program = new Command("evenkeel")
-    .description("Train neural networks, compare normalization layers, and time training steps.")
+    .description("Train neural networks, compare normalization layers, time training steps, and convert models' files.")
     .version(version, "-V, --version", "print the version")
     .showSuggestionAfterError(true)
     .exitOverride()

@@ -80,13 +80,13 @@ function readEvents(path: string): TrainingEvent[] {
   });
 }
 
-/** A table for a terminal: the first column to the left, the others to the right. */
-export function textTable({ head, rows, note }: ReportTable): string {
+/** A table for a terminal: the first column to the left, the others to the right unless they are texts too. */
+export function textTable({ head, rows, note }: ReportTable, others: "left" | "right" = "right"): string {
   const all = [head, ...rows];
   const widths = head.map((_, i) => Math.max(...all.map((row) => (row[i] ?? "").length)));
   const lines = all.map((row) =>
     row
-      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
+      .map((cell, i) => (i === 0 || others === "left" ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
       .join("  ")
       .trimEnd(),
   );

@@ -1,5 +1,6 @@
 // Everything under `evenkeel/io`: models and tensors in the formats of others.
 
+export * from "./convert/index.js";
 export { openFlax } from "./flax/open_flax.js";
 export { saveFlax } from "./flax/save_flax.js";
 export type { KerasFile, KerasVariable } from "./keras/keras_file.js";
@@ -12,5 +13,6 @@ export { type SafetensorsOptions, saveSafetensors } from "./safetensors/write.js
 export type { ByteSource } from "./source/byte_source.js";
 export type { LaterInput, NowInput } from "./source/open.js";
 export type { FileTensor, TensorFile, TensorInfo } from "./tensor_file.js";
+export { openTensors, saveTensors } from "./tensor_formats.js";
 export type { ElementTypes, TensorsToWrite } from "./tensors_to_write.js";
 export { loadTorch, openTorch, type TorchOptions } from "./torch/read.js";
