@@ -4,6 +4,7 @@ import { DeviceError, DTypeError, describeValue, FormatError, StateError } from 
 import { formatShape, sameShape } from "../base/shape.js";
 import { currentDevice, type DeviceName, onDevice } from "../memory/device.js";
 import { disown, own, scope } from "../memory/scope.js";
+import { type Misfits, suggestionsFor } from "./state_suggestions.js";
 
 /** A tensor that a module learns: owned by it, with requiresGrad set. */
 export class Parameter extends Tensor {
@@ -288,7 +289,7 @@ export abstract class Module {
 
   /**
    * Copies values in by name. With `strict` (default) every name must match. Nothing is changed when it throws.
-   * Throws FormatError with all names that are missing, unexpected, of another shape, or out of a buffer's range; DeviceError
+   * Throws FormatError with all names that are missing, unexpected (and what they look like), of another shape, or out of a buffer's range; DeviceError
    * for tensors on a device where the module is not. The range of numbers on a device is not looked at.
    */
   loadStateDict(
@@ -301,21 +302,15 @@ export abstract class Module {
       const strict = options.strict ?? true;
       const missing = Object.keys(targets).filter((name) => !given.has(name));
       const unexpected = [...given.keys()].filter((name) => !(name in targets));
-      const misshapen = Object.entries(targets).flatMap(([name, t]) => {
+      const misshapen = Object.entries(targets).flatMap(([name, { shape }]) => {
         const value = given.get(name);
-        const fits = !value || sameShape(value.shape, t.shape);
-        return fits ? [] : [`${name} ${formatShape(value.shape)} for ${formatShape(t.shape)}`];
+        return !value || sameShape(value.shape, shape) ? [] : [{ name, given: value.shape, wanted: shape }];
       });
-      const complaints = [
-        ...(strict && missing.length > 0 ? [`missing: ${missing.join(", ")}`] : []),
-        ...(strict && unexpected.length > 0 ? [`unexpected: ${unexpected.join(", ")}`] : []),
-        ...(misshapen.length > 0 ? [`other shape: ${misshapen.join(", ")}`] : []),
-      ];
-      if (complaints.length > 0) {
-        throw new FormatError({
-          rule: "A state must have the module's names and shapes",
-          got: complaints.join("; "),
-          fix: "Build the model with the options it was saved with, or pass { strict: false } to load what fits by name",
+      if ((strict && missing.length + unexpected.length > 0) || misshapen.length > 0) {
+        throw misfit({
+          missing: new Map(strict ? missing.map((name) => [name, targets[name]!.shape]) : []),
+          unexpected: new Map(strict ? unexpected.map((name) => [name, given.get(name)?.shape ?? []]) : []),
+          misshapen,
         });
       }
       for (const [name, t] of Object.entries(targets)) checkReach(name, given.get(name), t);
@@ -366,6 +361,27 @@ export abstract class Module {
         .map(([name, t]): [string, Tensor] => [path ? `${path}.${name}` : name, t]),
     );
   }
+}
+
+/** All that does not fit, and what it looks like. */
+function misfit(misfits: Misfits): FormatError {
+  const { missing, unexpected, misshapen } = misfits;
+  const { texts, convert } = suggestionsFor(misfits);
+  const shapes = misshapen.map((m) => `${m.name} ${formatShape(m.given)} for ${formatShape(m.wanted)}`);
+  const complaints = [
+    ...(missing.size > 0 ? [`missing: ${[...missing.keys()].join(", ")}`] : []),
+    ...(unexpected.size > 0 ? [`unexpected: ${[...unexpected.keys()].join(", ")}`] : []),
+    ...(shapes.length > 0 ? [`other shape: ${shapes.join(", ")}`] : []),
+  ];
+  const remedy = convert
+    ? "Rename and transpose with: evenkeel convert <in> <out>, or convertTensors of evenkeel/io"
+    : "Build the model with the options it was saved with, or pass { strict: false } to load what fits by name";
+  const seen = texts.length > 0 ? `It seems that ${texts.join("; ")}. ` : "";
+  return new FormatError({
+    rule: "A state must have the module's names and shapes",
+    got: complaints.join("; "),
+    fix: seen + remedy,
+  });
 }
 
 /** Numbers of the CPU go anywhere; those of a device only where they are, unless they are read. */
