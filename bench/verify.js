@@ -7,20 +7,24 @@ function numbersOf({ file, bits }) {
   return new Numbers(bytes.buffer, bytes.byteOffset, bytes.byteLength / Numbers.BYTES_PER_ELEMENT);
 }
 
-/** Largest difference between results, relative to the largest value of each; Infinity where lengths differ. */
+/** Largest difference between two lists of numbers, relative to the largest of `want`; Infinity where lengths differ. */
+export function relativeError(got, want) {
+  let difference = got.length === want.length ? 0 : Infinity;
+  let largest = Number.MIN_VALUE;
+  for (let i = 0; i < want.length; i++) {
+    largest = Math.max(largest, Math.abs(want[i]));
+    const d = Math.abs(got[i] - want[i]);
+    if (!(d <= difference)) difference = Number.isNaN(d) ? Infinity : d;
+  }
+  return difference / largest;
+}
+
+/** The largest of these errors between results that are written to files, and which result it is in. */
 export function largestError(results, expected) {
   const worst = { error: 0, name: "" };
   for (const [name, place] of Object.entries(results)) {
     if (!expected[name]) continue;
-    const [got, want] = [numbersOf(place), numbersOf(expected[name])];
-    let difference = got.length === want.length ? 0 : Infinity;
-    let largest = Number.MIN_VALUE;
-    for (let i = 0; i < want.length; i++) {
-      largest = Math.max(largest, Math.abs(want[i]));
-      const d = Math.abs(got[i] - want[i]);
-      if (!(d <= difference)) difference = Number.isNaN(d) ? Infinity : d;
-    }
-    const error = difference / largest;
+    const error = relativeError(numbersOf(place), numbersOf(expected[name]));
     if (!(error <= worst.error)) Object.assign(worst, { error, name });
   }
   return worst;

@@ -1,4 +1,4 @@
-import { add, mul, type Tensor } from "@tensorflow/tfjs-core";
+import type { Tensor } from "@tensorflow/tfjs-core";
 import type { Shape as LayerShape, LayerVariable } from "@tensorflow/tfjs-layers";
 import { ShapeError } from "../base/errors.js";
 import { checkProbability } from "../base/options.js";
@@ -14,7 +14,7 @@ import {
 } from "./layer_options.js";
 import { register } from "./names.js";
 import { type Kwargs, NormLayer } from "./norm_layer.js";
-import { normalize } from "./normalize.js";
+import { average, normalize } from "./normalize.js";
 import { batchPlan, type Mask } from "./plan.js";
 
 export interface BatchNormalizationOptions extends LayerOptions, EpsilonOption, GammaOptions, BetaOptions {
@@ -91,7 +91,7 @@ export class BatchNormalization extends NormLayer<typeof defaults> {
   }
 
   #move(moving: LayerVariable, batch: Tensor): void {
-    moving.write(add(mul(moving.read(), this.momentum), mul(batch, 1 - this.momentum)));
+    moving.write(average(moving.read(), batch, this.momentum));
   }
 
   #maskOf({ shape }: Tensor, mask: Tensor | Tensor[] | null | undefined): Mask | null {

@@ -137,5 +137,5 @@ const counts = new Map<string, number>();
 function freshName(owner: string): string {
   const n = (counts.get(owner) ?? 0) + 1;
   counts.set(owner, n);
-  return `evenkeel_${owner.replace(/([a-z])([A-Z])/g, "$1_$2").toLowerCase()}_${n}`;
+  return `evenkeel_${owner.replace(/(?<=.)(?=[A-Z][a-z])/g, "_").toLowerCase()}_${n}`;
 }

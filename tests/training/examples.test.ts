@@ -4,6 +4,7 @@ import * as checkpointedRun from "../../examples/checkpointed_run.js";
 import * as digitsByHand from "../../examples/digits_by_hand.js";
 import * as gradientPenalty from "../../examples/gradient_penalty.js";
 import * as ownLayer from "../../examples/own_layer.js";
+import * as tfjsDigits from "../../examples/tfjs_digits.js";
 
 test("examples/digits_by_hand.js reads more than 95 % of the test digits after 3 epochs", () => {
   const lines: string[] = [];
@@ -45,4 +46,12 @@ test("examples/gradient_penalty.js: with the penalty the critic's slope nears 1,
   expect(held.last.penalty).toBeLessThan(held.first.penalty / 3);
   expect(Math.abs(held.last.slope - 1)).toBeLessThan(0.05);
   expect(free.last.slope).toBeGreaterThan(5);
+});
+
+test("examples/tfjs_digits.js reads more than 95 % of the test digits after 4 epochs, and as many when saved and read", async () => {
+  const lines: string[] = [];
+  const { trained, read } = await tfjsDigits.main({ epochs: 4, log: (line: string) => lines.push(line) });
+  expect(trained).toBeGreaterThan(0.95);
+  expect(read).toBe(trained);
+  expect(lines).toHaveLength(5);
 });
