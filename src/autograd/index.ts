@@ -12,7 +12,7 @@ export { defineOp, type Op, type OpInputs } from "./op.js";
 export { where } from "./ops/elementwise.js";
 export { linear, matmul } from "./ops/matmul.js";
 export { concat, stack } from "./ops/movement.js";
-export { bytesOf, probe } from "./probe.js";
+export { bytesOf, isTraced, type OpCall, type Phase, type Probe, probe, setProbe } from "./probe.js";
 export { type Profile, type ProfileEntry, profile } from "./profile.js";
 export { type NestedArray, Tensor } from "./tensor.js";
 export { copyOnCPU } from "./to_device.js";

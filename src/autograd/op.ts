@@ -70,7 +70,7 @@ export function defineOp<
       setDevice(elsewhere);
     }
     closeScope(outer, made.out, made.extra ?? null);
-    watching?.leave(bytesOf(inputs) + bytesOf([made.out]));
+    watching?.leave(bytesOf(inputs) + bytesOf([made.out]), { inputs, options, out: made.out, extra: made.extra });
     return made as { out: Tensor; extra: X };
   };
   const op = (inputs: I, options: O): Tensor => run(inputs, options).out;

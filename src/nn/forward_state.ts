@@ -35,7 +35,10 @@ export class ForwardState implements Surroundings {
     this.#moving = runningStatsMove();
     try {
       return insideCall(
-        (module) => this.#noteModule(module),
+        (module) => {
+          this.#noteModule(module);
+          return undefined;
+        },
         () => tellingMoves((tensor) => this.#noteBuffer(tensor), run),
       );
     } finally {

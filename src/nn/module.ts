@@ -37,11 +37,12 @@ export interface BufferRules {
 /** Depth of module calls: only the outermost call remembers its input for `backward`. */
 let depth = 0;
 
-/** Told of each module before its forward. */
-let listener: ((module: Module) => void) | null = null;
+/** Told of each module before its forward; what it returns is called behind that forward. */
+type ModuleListener = (module: Module) => (() => void) | undefined;
+let listener: ModuleListener | null = null;
 
 /** Runs `body` as inside a module's forward, and tells `listen` of each module that is called. */
-export function insideCall<T>(listen: ((module: Module) => void) | null, body: () => T): T {
+export function insideCall<T>(listen: ModuleListener | null, body: () => T): T {
   const before = listener;
   listener = listen;
   depth++;
@@ -102,7 +103,14 @@ export abstract class Module {
   }
 
   #run(body: (...args: unknown[]) => Tensor, args: unknown[]): Tensor {
-    listener?.(this);
+    const leave = listener?.(this);
+    if (leave) {
+      try {
+        return body.apply(this, args);
+      } finally {
+        leave();
+      }
+    }
     if (depth > 0) return body.apply(this, args);
     depth++;
     try {

@@ -10,7 +10,6 @@ import {
 } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
 import type { ReduceOp, ReduceView } from "../../kernels/kernel_set.js";
-import { onDevice } from "../../memory/device.js";
 import { isRecording } from "../graph.js";
 import { defineOp } from "../op.js";
 import { Tensor } from "../tensor.js";
@@ -215,6 +214,16 @@ export function prod(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tenso
   return finish(x, prodOp({ x }, { axes: list }), list, options);
 }
 
+const argMaxOp = defineOp<{ x: Tensor }, Reduction & { readonly view: ReduceView }>({
+  name: "arg_max",
+  forward({ x }, { axes, view }) {
+    const out = Tensor.empty(keptShape(x.shape, axes), "int32");
+    kernels.argMax(x.storage, out.storage, view);
+    return { out };
+  },
+  backward: null,
+});
+
 /** int32 position of the first largest element along one axis (of all elements without one). No gradient. */
 export function argMax(x: Tensor, axis?: number, options: ReduceOptions = {}): Tensor {
   const a = axis === undefined ? undefined : normalizeAxis(axis, x.rank);
@@ -223,15 +232,7 @@ export function argMax(x: Tensor, axis?: number, options: ReduceOptions = {}): T
   if (view.reduce === 0) {
     throw new ShapeError({ rule: "argMax needs at least one element", got: `shape ${formatShape(x.shape)}` });
   }
-  const kept = onDevice(x.device, () => {
-    const at = Tensor.empty(keptShape(x.shape, list), "int32");
-    kernels.argMax(x.storage, at.storage, view);
-    return at;
-  });
-  if (options.keepDim) return kept;
-  const out = kept.shareAs(x.shape.filter((_, i) => !list.includes(i)));
-  kept.dispose();
-  return out;
+  return finish(x, argMaxOp({ x }, { axes: list, view }), list, options);
 }
 
 /** The sum over whatever axes broadcasting added, so that the result has `shape`: the transpose of expand. */

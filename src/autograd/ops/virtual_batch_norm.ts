@@ -1,9 +1,9 @@
-import { kernels } from "../../kernels/dispatch.js";
 import { scope } from "../../memory/scope.js";
 import { groupColumns, statisticSize } from "../../norm/views.js";
 import { full, zeros } from "../create.js";
-import { Tensor } from "../tensor.js";
-import { normalizeAmong } from "./column_parts.js";
+import { noGrad } from "../graph.js";
+import type { Tensor } from "../tensor.js";
+import { columnMoments, normalizeAmong } from "./column_parts.js";
 import { checkInputs, type NormInputs } from "./fused_norm.js";
 
 export interface VirtualBatchNormOptions {
@@ -28,10 +28,9 @@ export function virtualBatchNorm(inputs: NormInputs, { axis, eps, reference }: V
   checkInputs("virtual_batch_norm", inputs, [channels]);
   return scope(() => {
     const statistics = [on.view.batch * channels];
-    const mean = Tensor.empty(statistics, "float64");
-    const variance = Tensor.empty(statistics, "float64");
     const count = statisticSize(on);
-    if (x.size > 0) kernels.columnMoments(x.storage, { mean: mean.storage, variance: variance.storage }, on.view);
+    const moments = noGrad(() => columnMoments({ x }, { view: on.view }));
+    const [mean, variance] = [moments.narrow(0, 0, 1), moments.narrow(0, 1, 1)];
     const all = reference.count + count;
     const counts = full(statistics, all, { dtype: "float64" });
     const shape = [on.view.batch, channels];

@@ -1,4 +1,4 @@
-import { Tensor, tensor } from "../../autograd/index.js";
+import { isTraced, Tensor, tensor } from "../../autograd/index.js";
 import { DTypeError, ShapeError } from "../../base/errors.js";
 import { formatShape, normalizeAxis, type Shape, sameShape } from "../../base/shape.js";
 
@@ -22,12 +22,12 @@ function flatten(mask: NestedMask): { shape: Shape; entries: unknown[] } | null 
 
 /**
  * A mask on x's device: 1 at valid positions, else 0, in x's type and shape but for the channel axis, which has length 1. Of a
- * mask that lies on another device than the CPU nobody looks at the numbers: what is not 0 is valid.
+ * mask that lies on another device than the CPU, or of a run that is traced, nobody looks at the numbers: what is not 0 is valid.
  */
 export function maskBeside(layer: string, mask: Mask, x: Tensor, axis: number): Tensor {
   const a = normalizeAxis(axis, x.rank, "The channel axis");
   const beside = x.shape.map((d, i) => (i === a ? 1 : d));
-  if (mask instanceof Tensor && mask.device !== "cpu") {
+  if (mask instanceof Tensor && (mask.device !== "cpu" || isTraced())) {
     checkPositions(layer, mask.shape, x.shape, a);
     return mask.detach().notEqual(0).cast(x.dtype).reshape(beside);
   }

@@ -1,4 +1,4 @@
-import { type Tensor, where } from "../../autograd/index.js";
+import { isTraced, type Tensor, where } from "../../autograd/index.js";
 import { batchNorm, batchNormEval } from "../../autograd/ops/batch_norm.js";
 import { columnMoments, standardize } from "../../autograd/ops/column_parts.js";
 import { putValid, takeValid } from "../../autograd/ops/compact.js";
@@ -44,7 +44,7 @@ export class MaskedBatchNorm extends BatchNormBase {
     if (mask === undefined || mask === null) return super.forward(x);
     const { axis, eps, numFeatures, running, padded } = this;
     checkChannels("MaskedBatchNorm", x.shape, axis, numFeatures);
-    if (x.device !== "cpu") return this.#byArithmetic(x, maskBeside("MaskedBatchNorm", mask, x, axis));
+    if (x.device !== "cpu" || isTraced()) return this.#byArithmetic(x, maskBeside("MaskedBatchNorm", mask, x, axis));
     const { plan, count } = compactBatch(readMask("MaskedBatchNorm", mask, x.shape, axis), x.shape, axis);
     if (padded === "normalize" && running && !this.training) return super.forward(x);
     const valid = takeValid({ x }, plan).reshape(plan.last ? [count, numFeatures] : [numFeatures, count]);
@@ -62,7 +62,7 @@ export class MaskedBatchNorm extends BatchNormBase {
     return put(out);
   }
 
-  /** Elsewhere than on the CPU: the same without shapes that follow from the mask. Nobody looks how many positions are valid. */
+  /** Elsewhere than on the CPU, and where it is traced: the same without shapes that follow from the mask. Nobody looks how many positions are valid. */
   #byArithmetic(x: Tensor, valid: Tensor): Tensor {
     const { axis, eps, running, padded, conventions } = this;
     const inside = where(valid, x, 0);

@@ -1,4 +1,4 @@
-import { ones, type Tensor, where, zeros } from "../../autograd/index.js";
+import { isTraced, ones, type Tensor, where, zeros } from "../../autograd/index.js";
 import { bucketNorm } from "../../autograd/ops/bucket_norm.js";
 import { standardize } from "../../autograd/ops/column_parts.js";
 import { putValid, takeValid } from "../../autograd/ops/compact.js";
@@ -61,7 +61,7 @@ abstract class MaskedGroupBase extends Module {
   /**
    * Samples with as many valid positions as each other are normalized together, in one kernel call. A sample without any
    * has nothing to normalize; a group of one value has variance 0, so its output is the bias. Elsewhere than on the CPU,
-   * where the mask does not decide shapes, statistics are sums over all positions in which padded ones count as 0.
+   * and where it is traced, the mask does not decide shapes: statistics are sums over all positions in which padded ones count as 0.
    */
   override forward(x: Tensor, mask?: Mask | null): Tensor {
     const { layer, axis, eps, groups, channels, weight, bias, padded } = this;
@@ -73,7 +73,7 @@ abstract class MaskedGroupBase extends Module {
       });
     }
     if (mask === undefined || mask === null) return groupNorm({ x, weight, bias }, { groups, axis, eps });
-    if (x.device !== "cpu") {
+    if (x.device !== "cpu" || isTraced()) {
       const valid = maskBeside(layer, mask, x, axis);
       return scope(() => {
         const { view } = groupColumns(x.shape, groups, axis);
