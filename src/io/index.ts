@@ -8,6 +8,7 @@ export { type KerasOptions, openKeras } from "./keras/open_keras.js";
 export { tensorOf } from "./load_tensors.js";
 export { loadNpy, loadNpz, openNpz } from "./numpy/read.js";
 export { type NpyOptions, type NpzOptions, saveNpy, saveNpz } from "./numpy/write.js";
+export { type ExportOnnxOptions, exportOnnx, type OnnxPort, type OnnxReport } from "./onnx/write/export_onnx.js";
 export { loadSafetensors, openSafetensors } from "./safetensors/read.js";
 export { type SafetensorsOptions, saveSafetensors } from "./safetensors/write.js";
 export type { ByteSource } from "./source/byte_source.js";
