@@ -26,13 +26,16 @@ export const tensorOf = ({ shape, data }: Pick<FileTensor, "shape" | "data">): T
 export function loadNow(input: NowInput, opening: Opening): Record<string, Tensor> {
   const source = openNow(input);
   try {
-    const { tensors, read } = readNow(opening(source));
-    // fromEntries makes "__proto__" a property like any other.
-    return scope(() => Object.fromEntries([...tensors.keys()].map((name) => [name, tensorOf(readNow(read(name)))])));
+    return loadContentsNow(readNow(opening(source)));
   } finally {
     source.close();
   }
 }
+
+/** All tensors of what needs no waiting. */
+export const loadContentsNow = ({ tensors, read }: Contents): Record<string, Tensor> =>
+  // fromEntries makes "__proto__" a property like any other.
+  scope(() => Object.fromEntries([...tensors.keys()].map((name) => [name, tensorOf(readNow(read(name)))])));
 
 /** All tensors of any source; they belong to no scope, since what is made after waiting is outside of all. */
 export async function loadLater(input: LaterInput, opening: Opening): Promise<Record<string, Tensor>> {
@@ -44,10 +47,7 @@ export async function loadLater(input: LaterInput, opening: Opening): Promise<Re
   }
 }
 
-export async function loadContents({
-  tensors,
-  read,
-}: Pick<Contents, "tensors" | "read">): Promise<Record<string, Tensor>> {
+export async function loadContents({ tensors, read }: Contents): Promise<Record<string, Tensor>> {
   const loaded: [string, Tensor][] = [];
   try {
     for (const name of tensors.keys()) loaded.push([name, tensorOf(await readLater(read(name)))]);

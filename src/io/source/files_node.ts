@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync, realpathSync } from "node:fs";
 import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
-import { FormatError } from "../../base/errors.js";
+import { FormatError, StateError } from "../../base/errors.js";
 import { damaged } from "../damage.js";
 import { fileReason, writeAtomically } from "../files/atomic_file.js";
 import { checkRange, type SyncSource } from "./byte_source.js";
@@ -18,7 +18,10 @@ export function openFile(path: string): SyncSource {
     throw unreadable(path, "no file but a folder or a device");
   }
   const source = { name: path, size: status.size };
+  let open = true;
   const readNow = (from: number, to: number): Uint8Array => {
+    // Its number may by now be that of another file.
+    if (!open) throw new StateError({ rule: "A file is read before it is closed", got: path, fix: "Open it again" });
     checkRange(from, to, source);
     const bytes = new Uint8Array(to - from);
     for (let done = 0; done < bytes.length; ) {
@@ -30,7 +33,6 @@ export function openFile(path: string): SyncSource {
     }
     return bytes;
   };
-  let open = true;
   const close = (): void => {
     if (open) closeSync(file);
     open = false;
