@@ -1,10 +1,13 @@
 import { FormatError } from "../base/errors.js";
+import { openFlax } from "./flax/open_flax.js";
+import { saveFlax } from "./flax/save_flax.js";
 import { openKeras } from "./keras/open_keras.js";
 import { openNpz } from "./numpy/read.js";
 import { saveNpz } from "./numpy/write.js";
 import { openSafetensors } from "./safetensors/read.js";
 import { saveSafetensors } from "./safetensors/write.js";
 import type { FileTensor, TensorFile } from "./tensor_file.js";
+import { openTorch } from "./torch/read.js";
 
 type Tensors = ReadonlyMap<string, FileTensor>;
 
@@ -25,6 +28,8 @@ const formats: readonly TensorFormat[] = [
     save: (tensors, path) => saveSafetensors(tensors, path, { metadata: { format: "pt" } }),
   },
   { name: "npz", endings: [".npz"], open: openNpz, save: saveNpz },
+  { name: "PyTorch", endings: [".pt", ".pth", ".bin", ".ckpt"], open: openTorch },
+  { name: "Flax", endings: [".msgpack"], open: openFlax, save: saveFlax },
   { name: "Keras", endings: [".weights.h5", ".keras", ".h5", ".hdf5"], open: openKeras },
 ];
 

@@ -42,7 +42,7 @@ export interface AskedOfLayers {
   readonly layers: ReadonlyMap<string, Asked>;
   /** Throws OptionError where an option names what is not there. */
   checkNames(paths: readonly string[]): void;
-  rename(paths: readonly string[]): (path: string) => string;
+  readonly rename: (path: string) => string;
 }
 
 /** Reads the options that name layers. */
@@ -59,6 +59,8 @@ export function readAsked(o: Required<AskedOptions>, from: Dialect): AskedOfLaye
     });
   }
   const renames = typeof o.rename === "function" ? new Map<string, string>() : readRenames(o.rename, pathOf);
+  // The longest name that fits says most.
+  const ordered = [...renames].sort(([a], [b]) => b.length - a.length);
   return {
     layers,
     checkNames(paths) {
@@ -67,18 +69,11 @@ export function readAsked(o: Required<AskedOptions>, from: Dialect): AskedOfLaye
         if (!paths.some((p) => begins(p, name))) throw noLayer("rename names", name, paths);
       }
     },
-    rename() {
-      if (typeof o.rename === "function") {
-        const rename = o.rename;
-        return (path) => String(rename(path)).replaceAll("/", ".");
-      }
-      // The longest name that fits says most.
-      const ordered = [...renames].sort(([a], [b]) => b.length - a.length);
-      return (path) => {
-        const found = ordered.find(([name]) => begins(path, name));
-        if (!found) return path;
-        return [found[1], path.slice(found[0].length).replace(/^\./, "")].filter((s) => s !== "").join(".");
-      };
+    rename(path) {
+      if (typeof o.rename === "function") return String(o.rename(path)).replaceAll("/", ".");
+      const found = ordered.find(([name]) => begins(path, name));
+      if (!found) return path;
+      return [found[1], path.slice(found[0].length).replace(/^\./, "")].filter((s) => s !== "").join(".");
     },
   };
 }

@@ -11,7 +11,7 @@ import { nameOf } from "./layer_names.js";
 import type { Dialect } from "./layouts.js";
 import { type MatchedBy, matchLayers } from "./match_layers.js";
 import { layerOptions } from "./norm_options.js";
-import { type Layer, readLayers } from "./read_layers.js";
+import { type Asked, type Layer, readLayers } from "./read_layers.js";
 import { ConversionReport, type ReportEntry } from "./report.js";
 import { infosOf, kindsInFile, moduleKinds, type NamedTensors, type TensorSource } from "./sources.js";
 import { computed, movesOf, numbersFrom, sourcesOf, typeOf, type Value } from "./value.js";
@@ -81,18 +81,14 @@ export function planConversion(source: Omit<NamedTensors, "read">, options: Conv
   checkChoice("convertTensors: from", from, frameworkNames);
   const [given, wanted] = [frameworks[from], frameworks[to]];
   const asked = readAsked(o, given);
-  const separable = new Set([...asked.layers].flatMap(([path, a]) => (a.kind === "separable" ? [path] : [])));
   const template = o.template === null ? null : infosOf(o.template);
   const kinds = template === null ? new Map() : new Map([...kindsInFile(template), ...moduleKinds(o.template!)]);
   const known = new Map([...kindsInFile(source), ...asked.layers]);
-  // What one side writes as one layer and the other as two is read as one on both.
+  const { rename } = asked;
+  const first = readLayers(given, source.tensors, new Map(), new Set(), source.variables).layers;
   const probe = template ? readLayers(wanted, template.tensors, kinds, new Set(), template.variables).layers : [];
-  const pairs = [...readLayers(given, source.tensors, new Map(), new Set(), source.variables).layers, ...probe].flatMap(
-    (l) => (l.readings[0]?.kind === "separable" ? [l.path] : []),
-  );
-  const both = new Set([...separable, ...pairs]);
+  const both = separablePaths(asked.layers, first, probe, rename);
   const read = readLayers(given, source.tensors, known, both, source.variables);
-  const rename = asked.rename(read.layers.map((l) => l.path));
   asked.checkNames(read.layers.map((l) => l.path));
   const dropped = [...read.aside].map(([name, why]) => entry({ outcome: "dropped", from: [name], note: why }));
   const result = new Result(given, wanted, source.tensors);
@@ -111,6 +107,25 @@ export function planConversion(source: Omit<NamedTensors, "read">, options: Conv
   }
   const entries = [...result.entries, ...dropped];
   return { values: result.values, report: new ConversionReport(from, to, entries, layerOptions(source, from, to)) };
+}
+
+/**
+ * Layers that are one in Keras and two convolutions in PyTorch, by their paths on both sides: those that either side has as one, and
+ * those that it is said of. Both sides read them as one.
+ */
+function separablePaths(
+  asked: ReadonlyMap<string, Asked>,
+  sources: readonly Layer[],
+  targets: readonly Layer[],
+  rename: (path: string) => string,
+): Set<string> {
+  const said = [...asked].flatMap(([path, { kind }]) => (kind === "separable" ? [path] : []));
+  const whole = (layers: readonly Layer[]) =>
+    layers.flatMap((l) => (l.readings[0]?.kind === "separable" ? [l.path] : []));
+  const wanted = new Set(whole(targets));
+  const halves = sources.flatMap((l) => (l.path.endsWith(".depthwise") ? [l.path.slice(0, -".depthwise".length)] : []));
+  const given = [...said, ...whole(sources), ...halves.filter((path) => wanted.has(rename(path)))];
+  return new Set([...given, ...given.map(rename), ...wanted]);
 }
 
 /** What was flattened is said of the source alone. */

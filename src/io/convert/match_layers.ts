@@ -1,4 +1,5 @@
 import { formatShape, sameShape } from "../../base/shape.js";
+import type { LayerKind } from "../../norm/tensor_names.js";
 import { folded, type Reading } from "./layer_kinds.js";
 import type { Layer } from "./read_layers.js";
 
@@ -108,8 +109,11 @@ function fitting(source: Layer, target: Layer): { reading: Reading | null; as: R
 function signOf({ kind, roles }: Reading): string {
   const listed = [...roles].filter(([role]) => role !== "num_batches_tracked");
   const shapes = listed.map(([role, v]) => `${role}${formatShape(v.shape)}`).sort();
-  return `${kind === "rmsNorm" ? "norm" : kind} ${shapes.join(" ")}`;
+  return `${alike[kind] ?? kind} ${shapes.join(" ")}`;
 }
+
+/** Kinds that are one in PyTorch: which of them it is only Keras's names tell. */
+const alike: Readonly<Partial<Record<LayerKind, LayerKind>>> = { rmsNorm: "norm", depthwise: "conv" };
 
 const aloneSign = ({ slots }: Layer): string => `alone ${formatShape(slots.get("")!.shape)}`;
 
