@@ -17,4 +17,6 @@ export type { LaterInput, NowInput } from "./source/open.js";
 export type { FileTensor, TensorFile, TensorInfo } from "./tensor_file.js";
 export { openTensors, saveTensors } from "./tensor_formats.js";
 export type { ElementTypes, TensorsToWrite } from "./tensors_to_write.js";
+export { openTfjs, type TfjsFile, type TfjsModel } from "./tfjs_files/open_tfjs.js";
+export { saveTfjs, type TfjsOptions } from "./tfjs_files/save_tfjs.js";
 export { loadTorch, openTorch, type TorchOptions } from "./torch/read.js";

@@ -75,6 +75,9 @@ test("weights of Keras 1 and 2 have their own names, and their layers' where two
     "b_model/dense/bias:0",
     "optimizer_weights/Adam/iter:0",
   ]);
+  const inner = { layer: "a_model/dense", class: "Dense", variable: "bias" };
+  expect(model.variables.get("a_model/dense/bias:0")).toEqual(inner);
+  expect(model.variables.get("b_model/dense/bias:0")?.layer).toBe("b_model");
   model.close();
   const weights = await openKeras(pathOf("v2_weights.h5"));
   // A list of layers that is cut into three attributes; by name dense_10 would come before dense_2.

@@ -168,7 +168,8 @@ def keras2_model():
             {"class_name": "Conv2D", "name": "conv2d_1", "config": {"name": "conv2d_1", "filters": 4}, "inbound_nodes": []},
             {"class_name": "BatchNormalization", "name": "batch_normalization_1", "inbound_nodes": [],
              "config": {"name": "batch_normalization_1", "axis": [3], "momentum": 0.99, "epsilon": 0.001}},
-            {"class_name": "Sequential", "name": "a_model", "config": {"name": "a_model", "layers": []}, "inbound_nodes": []},
+            {"class_name": "Sequential", "name": "a_model", "inbound_nodes": [],
+             "config": {"name": "a_model", "layers": [{"class_name": "Dense", "config": {"name": "dense", "units": 3}}]}},
             {"class_name": "Sequential", "name": "b_model", "config": {"name": "b_model", "layers": []}, "inbound_nodes": []},
         ]},
     }

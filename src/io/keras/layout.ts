@@ -67,7 +67,11 @@ function named(
     // Two layers may each have a "kernel:0".
     const name = uses.get(weight) === 1 ? weight : dataset.path.slice(root.length + 1);
     datasets.set(name, dataset);
-    variables.set(name, { layer, class: configs.get(layer)?.class ?? null, variable: variableOf(weight, layer) });
+    // A layer that is a model itself holds the weights of its own layers.
+    const inner = configs.get(`${layer}/${weight.slice(0, Math.max(0, weight.lastIndexOf("/")))}`);
+    const config = inner ?? configs.get(layer);
+    const variable = variableOf(weight, layer);
+    variables.set(name, { layer: config?.name ?? layer, class: config?.class ?? null, variable });
   }
   // The optimizer's, and those of a model that has some of its own.
   for (const [path, dataset] of left) datasets.set(datasets.has(path.slice(1)) ? path : path.slice(1), dataset);

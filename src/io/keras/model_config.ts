@@ -17,6 +17,9 @@ const isFields = (value: unknown): value is Fields =>
 /** Models within models: nobody builds so deep, and a file must not fill the stack. */
 const DEEPEST = 64;
 
+/** Names and paths that are longer are left out: those of models within models grow with each, and a file is only so large. */
+const LONGEST = 1024;
+
 /** Parses a configuration. Throws FormatError for text that is no JSON. */
 export function parseConfig(text: string, file: string, at: string): unknown {
   try {
@@ -27,13 +30,23 @@ export function parseConfig(text: string, file: string, at: string): unknown {
   }
 }
 
-/** Layers by name, in the order of the model, as Keras 1 and 2 group weights. Keras 1 has no fields around the list. */
+/**
+ * Layers by name, in the order of the model, as Keras 1 and 2 and TensorFlow.js name weights; behind the name of the model around
+ * them, with a "/" between, those of models within it. Keras 1 has no fields around the list.
+ */
 export function layersByName(config: unknown): Map<string, LayerConfig> {
   const found = new Map<string, LayerConfig>();
-  for (const layer of layersOf(config)) {
-    const name = nameOf(layer);
-    if (name !== null) found.set(name, { name, class: String(layer.class_name), options: optionsOf(layer) });
-  }
+  const addAll = (model: unknown, outer: string, depth: number): void => {
+    for (const layer of layersOf(model)) {
+      const own = nameOf(layer);
+      if (own === null) continue;
+      const name = outer + own;
+      if (name.length > LONGEST) continue;
+      found.set(name, { name, class: String(layer.class_name), options: optionsOf(layer) });
+      if (depth < DEEPEST) addAll(layer, `${name}/`, depth + 1);
+    }
+  };
+  addAll(config, "", 0);
   return found;
 }
 
@@ -46,6 +59,7 @@ export function layersByPath(config: unknown, container: string): Map<string, La
   const add = (layer: Fields, path: string, outer: string, depth: number): void => {
     const options = optionsOf(layer);
     const name = outer + (nameOf(layer) ?? path.slice(path.lastIndexOf("/") + 1));
+    if (name.length > LONGEST || path.length > LONGEST) return;
     found.set(path, { name, class: String(layer.class_name), options });
     if (depth === DEEPEST) return;
     const within = options as Fields;
