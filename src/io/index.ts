@@ -9,6 +9,8 @@ export { loadInto } from "./load_into.js";
 export { tensorOf } from "./load_tensors.js";
 export { loadNpy, loadNpz, openNpz } from "./numpy/read.js";
 export { type NpyOptions, type NpzOptions, saveNpy, saveNpz } from "./numpy/write.js";
+export { type ExternalData, type LoadOnnxOptions, loadOnnx } from "./onnx/load_onnx.js";
+export { type OnnxInput, OnnxModule } from "./onnx/model.js";
 export { type ExportOnnxOptions, exportOnnx, type OnnxPort, type OnnxReport } from "./onnx/write/export_onnx.js";
 export { loadSafetensors, openSafetensors } from "./safetensors/read.js";
 export { type SafetensorsOptions, saveSafetensors } from "./safetensors/write.js";

@@ -191,7 +191,7 @@ export abstract class Module {
   /** Learned tensors with their state names; one that is shared comes once. */
   namedParameters(): [string, Parameter][] {
     const seen = new Set<Tensor>();
-    return this.#entries((module) => module.#properties().filter(([, v]) => v instanceof Parameter)).filter(
+    return this.#entries((module) => module.ownTensors().parameters).filter(
       (entry): entry is [string, Parameter] => !seen.has(entry[1]) && seen.add(entry[1]) !== undefined,
     );
   }
@@ -201,12 +201,17 @@ export abstract class Module {
   }
 
   namedBuffers(): [string, Tensor][] {
-    return this.#entries((module) =>
-      [...module.#buffers.keys()].map((name) => [
-        stateName(name),
-        (module as unknown as Record<string, unknown>)[name],
-      ]),
-    );
+    return this.#entries((module) => module.ownTensors().buffers);
+  }
+
+  /**
+   * Parameters and buffers of this module alone, by their names in a state. A module that keeps them elsewhere than in its properties
+   * overrides this.
+   */
+  protected ownTensors(): { parameters: [string, unknown][]; buffers: [string, unknown][] } {
+    const parameters = this.#properties().filter(([, v]) => v instanceof Parameter);
+    const self = this as unknown as Record<string, unknown>;
+    return { parameters, buffers: [...this.#buffers.keys()].map((name) => [stateName(name), self[name]]) };
   }
 
   buffers(): Tensor[] {
@@ -286,13 +291,10 @@ export abstract class Module {
   }
 
   #state(): [string, Tensor][] {
-    return this.#entries((module) => [
-      ...module.#properties().filter(([, v]) => v instanceof Parameter),
-      ...[...module.#buffers.keys()].map((name): [string, unknown] => [
-        stateName(name),
-        (module as unknown as Record<string, unknown>)[name],
-      ]),
-    ]);
+    return this.#entries((module) => {
+      const { parameters, buffers } = module.ownTensors();
+      return [...parameters, ...buffers];
+    });
   }
 
   /**
