@@ -64,7 +64,7 @@ const readings: Readonly<Record<Kind, Reading>> = {
 };
 
 /**
- * A node's attributes as its operator takes them, defaults filled in. Throws FormatError for one that it does not have at this
+ * A node's attributes as its operator takes them, defaults filled in, also of those that came later. Throws FormatError for one that it does not have at this
  * version, that comes twice, is of another type, or is missing.
  */
 export function readAttributes(
@@ -86,10 +86,10 @@ export function readAttributes(
     const names = [...known.keys()].join(", ") || "none";
     throw damaged(file, at, { rule: `The attributes of this operator at opset ${opset} are: ${names}`, got: name });
   }
-  for (const [name, { kind, fallback, required }] of known) {
+  for (const [name, { kind, fallback, required }] of Object.entries(specs)) {
     const attribute = byName.get(name);
     if (attribute) result.set(name, readOne(attribute, kind, file, at));
-    else if (required) throw damaged(file, at, { rule: `The attribute ${name} is needed`, got: "none" });
+    else if (required && known.has(name)) throw damaged(file, at, { rule: `The attribute ${name} is needed`, got: "none" });
     else if (fallback !== undefined) result.set(name, Array.isArray(fallback) ? [...fallback] : (fallback as number));
   }
   return result;

@@ -61,8 +61,9 @@ const reductions: Readonly<Record<string, Reduction>> = {
 function reduced(call: Call, { float, whole }: Reduction): Value {
   const x = call.value(0);
   const given = call.optionalList(1) ?? [];
-  if (given.length === 0 && call.flag("noop_with_empty_axes")) return x;
-  const axes = normalizeAxes(given.length > 0 ? given : undefined, x.rank);
+  // Over no axes each element is reduced by itself: its square, its absolute value.
+  const none = call.flag("noop_with_empty_axes");
+  const axes = normalizeAxes(given.length > 0 || none ? given : undefined, x.rank);
   const shape = call.flag("keepdims")
     ? x.shape.map((d, i) => (axes.includes(i) ? 1 : d))
     : x.shape.filter((_, i) => !axes.includes(i));
