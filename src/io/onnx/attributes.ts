@@ -89,7 +89,8 @@ export function readAttributes(
   for (const [name, { kind, fallback, required }] of Object.entries(specs)) {
     const attribute = byName.get(name);
     if (attribute) result.set(name, readOne(attribute, kind, file, at));
-    else if (required && known.has(name)) throw damaged(file, at, { rule: `The attribute ${name} is needed`, got: "none" });
+    else if (required && known.has(name))
+      throw damaged(file, at, { rule: `The attribute ${name} is needed`, got: "none" });
     else if (fallback !== undefined) result.set(name, Array.isArray(fallback) ? [...fallback] : (fallback as number));
   }
   return result;

@@ -1,16 +1,16 @@
 import { Tensor } from "../../autograd/index.js";
-import { EvenkeelError, FormatError, OptionError } from "../../base/errors.js";
-import { nearestName } from "../../base/options.js";
+import { EvenkeelError, FormatError } from "../../base/errors.js";
 import { own, scope } from "../../memory/scope.js";
 import { damaged } from "../damage.js";
 import { type Attributes, readAttributes } from "./attributes.js";
 import { Call } from "./call.js";
 import { Functions } from "./functions.js";
+import { describedInputs, outputNames, type Stored, storedIn } from "./graph_names.js";
 import { ordered } from "./node_order.js";
 import type { Moved, Operator } from "./operator.js";
 import { operatorAt } from "./operators/index.js";
 import { type Branch, Edge, type InputInfo, markLearned, markReleases, type Plan, type Step } from "./plan.js";
-import type { Attribute, Graph, Model, Node, SparseTensor, Tensor as TensorProto, ValueInfo } from "./proto/onnx_pb.js";
+import type { Attribute, Graph, Model, Node, SparseTensor, Tensor as TensorProto } from "./proto/onnx_pb.js";
 import { readSparse } from "./sparse.js";
 import { checkSupported, type Opsets, opsetsOf, versionOf } from "./supported.js";
 import { type ExternalBytes, elementNameOf, readTensor } from "./tensor_proto.js";
@@ -27,7 +27,7 @@ const DEEPEST = 64;
 /** Names of a graph that is being compiled, and of those around it. */
 interface Names {
   readonly edges: Map<string, Edge>;
-  readonly stored: ReadonlyMap<string, TensorProto | SparseTensor>;
+  readonly stored: Stored;
   readonly outer: Names | null;
 }
 
@@ -85,14 +85,18 @@ class Compiler {
   }
 
   private planOf(graph: Graph): Plan {
-    const stored = this.storedIn(graph, "");
+    const stored = storedIn(graph, this.file);
     const names: Names = { edges: new Map(), stored, outer: null };
     const opsets = opsetsOf(this.model.opsetImport, this.file);
-    const inputs = this.inputsOf(graph, names);
+    const inputs = describedInputs(graph, stored, this.file).map((info): InputInfo => {
+      const edge = this.edge(info.name);
+      names.edges.set(info.name, edge);
+      return { ...info, edge };
+    });
     const valueNames = [...new Set([...inputs.map((i) => i.name), ...graph.node.flatMap((n) => n.output)])].filter(
       (n) => n !== "",
     );
-    const wanted = this.outputNames(graph, [...valueNames, ...stored.keys()]);
+    const wanted = outputNames(graph, this.options.outputs, [...valueNames, ...stored.keys()], this.file);
     const nodes = ordered(graph.node, wanted, this.file);
     for (const { node, place } of nodes) {
       const taken = node.output.find((name) => names.edges.has(name) || stored.has(name));
@@ -124,65 +128,6 @@ class Compiler {
   private keep(value: Value): Value {
     if (value instanceof Tensor) this.made.push(own(value));
     return value;
-  }
-
-  private storedIn(graph: Graph, inside: string): Map<string, TensorProto | SparseTensor> {
-    const named = [
-      ...graph.initializer.map((t) => [t.name, t] as const),
-      ...graph.sparseInitializer.map((t) => [t.values?.name ?? "", t] as const),
-    ];
-    const stored = new Map<string, TensorProto | SparseTensor>(named);
-    if (stored.size === named.length && !stored.has("")) return stored;
-    const twice = named.find(([name, t]) => stored.get(name) !== t)?.[0] ?? "";
-    throw this.wrong(
-      `${inside}initializer ${JSON.stringify(twice)}`,
-      "Each initializer has a name of its own",
-      JSON.stringify(twice),
-    );
-  }
-
-  private inputsOf(graph: Graph, names: Names): InputInfo[] {
-    const seen = new Set<string>();
-    return graph.input.flatMap((info) => {
-      const at = `input ${JSON.stringify(info.name)}`;
-      if (info.name === "" || seen.has(info.name)) throw this.wrong(at, "Each input has a name of its own", at);
-      seen.add(info.name);
-      // Older files list initializers among the inputs.
-      if (names.stored.has(info.name)) return [];
-      const edge = this.edge(info.name);
-      names.edges.set(info.name, edge);
-      return [{ name: info.name, edge, ...this.described(info, at) }];
-    });
-  }
-
-  private described(info: ValueInfo, at: string): Pick<InputInfo, "type" | "shape"> {
-    const value = info.type?.value;
-    if (value?.case !== "tensorType") throw this.wrong(at, "Inputs are tensors", "no tensor type");
-    const { elemType, shape } = value.value;
-    const type = elementNameOf(elemType, this.file, at);
-    if (!shape) return { type, shape: null };
-    const dims = shape.dim.map(({ value: dim }) => {
-      if (dim.case !== "dimValue") return dim.case === "dimParam" && dim.value ? dim.value : null;
-      if (dim.value >= 0n && dim.value < 2n ** 53n) return Number(dim.value);
-      throw this.wrong(at, "Lengths are whole numbers from 0 on", String(dim.value));
-    });
-    return { type, shape: dims };
-  }
-
-  private outputNames(graph: Graph, known: readonly string[]): string[] {
-    const asked = this.options.outputs;
-    const names = asked ?? graph.output.map((o) => o.name);
-    if (names.length === 0) throw this.wrong("graph", "A graph has outputs", "none");
-    if (new Set(names).size !== names.length) throw this.wrong("graph", "Each output is named once", names.join(", "));
-    if (!asked) return [...names];
-    const set = new Set(known);
-    for (const name of asked) {
-      if (set.has(name)) continue;
-      const near = typeof name === "string" ? nearestName(name, known) : undefined;
-      const rule = "outputs names values of the model";
-      throw new OptionError({ rule, got: String(name), ...(near ? { fix: `Did you mean "${near}"?` } : {}) });
-    }
-    return [...names];
   }
 
   /** The edge of a name, in this graph or around it; an initializer is read when it is first asked for. */
@@ -402,7 +347,7 @@ class Compiler {
       );
     }
     const inside = `${at}, `;
-    const names: Names = { edges: new Map(), stored: this.storedIn(graph, inside), outer: place.names };
+    const names: Names = { edges: new Map(), stored: storedIn(graph, this.file, inside), outer: place.names };
     for (const { node, place: where } of ordered(graph.node, null, this.file, inside)) {
       this.add(node, where, { ...place, names, inside });
     }

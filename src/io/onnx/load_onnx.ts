@@ -3,8 +3,8 @@ import { besideFile, openFile } from "#files";
 import { OptionError } from "../../base/errors.js";
 import { readOptions } from "../../base/options.js";
 import { damaged } from "../damage.js";
-import { checkRange } from "../source/byte_source.js";
-import { type NowInput, openNow } from "../source/open.js";
+import { type ByteSource, checkRange } from "../source/byte_source.js";
+import { isNow, type LaterInput, type NowInput, openNow, openSource } from "../source/open.js";
 import { compile } from "./compile.js";
 import { OnnxModule } from "./model.js";
 import { ModelSchema } from "./proto/onnx_pb.js";
@@ -29,31 +29,65 @@ export interface LoadOnnxOptions {
 const LARGEST = 2 ** 31 - 1;
 
 /**
- * A model from an ONNX file (opset 9 to 24): bytes, or a path in Node. It is checked as a whole before it is returned, and nothing runs.
+ * A model from an ONNX file (opset 9 to 24): bytes, or a path in Node, at once; a Blob, a URL or what `fetch` gives, as a promise. It is
+ * checked as a whole before it is returned, and nothing runs.
  * Throws FormatError for a file that is damaged or names data that is not there, UnsupportedKernel naming every node whose operator is
  * not computed here (docs/onnx-import.md), OptionError for options that do not fit.
  */
-export function loadOnnx(input: NowInput, options?: LoadOnnxOptions): OnnxModule {
-  const { outputs, externalData } = readOptions("loadOnnx", options, {
+export function loadOnnx(input: NowInput, options?: LoadOnnxOptions): OnnxModule;
+export function loadOnnx(input: LaterInput, options?: LoadOnnxOptions): Promise<OnnxModule>;
+export function loadOnnx(input: NowInput | LaterInput, options?: LoadOnnxOptions): OnnxModule | Promise<OnnxModule> {
+  const checked = readOptions("loadOnnx", options, {
     outputs: undefined as readonly string[] | undefined,
     externalData: undefined as ExternalData | undefined,
   });
+  const { outputs } = checked;
   if (outputs !== undefined && (!Array.isArray(outputs) || outputs.length === 0)) {
     throw new OptionError({ rule: "loadOnnx: outputs is a list of names", got: String(outputs) });
   }
+  if (!isNow(input)) return loadLater(input, checked);
   const source = openNow(input);
   try {
-    const { name: file, size } = source;
-    if (size > LARGEST) {
-      const fix = "Save the model with its weights as external data";
-      throw damaged(file, 0, { rule: "An ONNX file has less than 2 GiB", got: `${size} bytes`, fix });
-    }
-    const model = decoded(source.readNow(0, size), file);
-    const external = externalFrom(typeof input === "string" ? input : null, file, externalData);
-    return new OnnxModule(compile(model, { file, size, external, outputs }));
+    checkSize(source);
+    const path = typeof input === "string" ? input : null;
+    return moduleOf(source.readNow(0, source.size), source.name, path, checked);
   } finally {
     source.close();
   }
+}
+
+async function loadLater(input: LaterInput, options: Options): Promise<OnnxModule> {
+  const source = await openSource(input, { whole: true });
+  try {
+    checkSize(source);
+    const bytes = await source.read(0, source.size);
+    const isFile = input instanceof URL && input.protocol === "file:";
+    return moduleOf(bytes, source.name, isFile ? source.name : null, options);
+  } finally {
+    source.close();
+  }
+}
+
+function checkSize({ name, size }: ByteSource): void {
+  if (size <= LARGEST) return;
+  const fix = "Save the model with its weights as external data";
+  throw damaged(name, 0, { rule: "An ONNX file has less than 2 GiB", got: `${size} bytes`, fix });
+}
+
+interface Options {
+  readonly outputs: readonly string[] | undefined;
+  readonly externalData: ExternalData | undefined;
+}
+
+function moduleOf(
+  bytes: Uint8Array,
+  file: string,
+  path: string | null,
+  { outputs, externalData }: Options,
+): OnnxModule {
+  const model = decoded(bytes, file);
+  const external = externalFrom(path, file, externalData);
+  return new OnnxModule(compile(model, { file, size: bytes.length, external, outputs }));
 }
 
 function decoded(bytes: Uint8Array, file: string) {
