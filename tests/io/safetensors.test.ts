@@ -1,6 +1,7 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FormatError, OptionError, scope, type Tensor, tensor } from "../../src/index.js";
@@ -54,6 +55,49 @@ describe("safetensors", () => {
         '"t":{"dtype":"BOOL","shape":[3],"data_offsets":[34,37]}}',
     );
     expect([...bytes.subarray(-9)]).toEqual([0x00, 0x45, 0x00, 0x46, 0x00, 0x47, 1, 0, 1]);
+  });
+
+  it("reads what a program of the format's description wrote: every type, rank and kind of name", async () => {
+    const recorded = (name: string): string => fileURLToPath(new URL(`files/${name}.safetensors`, import.meta.url));
+    const ramp = (shape: readonly number[], code: string): number[] =>
+      Array.from({ length: shape.reduce((n, d) => n * d, 1) }, (_, i) => {
+        const v = ((7 * i) % 23) - 11;
+        if (code === "BOOL") return Number(v % 3 === 0);
+        return (code.includes("F") ? v / 4 : code.startsWith("U") ? Math.abs(v) : v) + 0;
+      });
+    const values = (t: Tensor): number[] => [...t.dataSync()].map((v) => v + 0);
+    const all = loadSafetensors(recorded("recorded"));
+    const codes = ["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"];
+    for (const code of codes) {
+      expect([all[code]!.shape, values(all[code]!)], code).toEqual([[2, 3, 4], ramp([2, 3, 4], code)]);
+      expect(all[code]!.dtype).toBe(code === "F64" ? "float64" : code.includes("F") ? "float32" : "int32");
+    }
+    for (let rank = 0; rank < 6; rank++) {
+      const shape = [2, 3, 4, 5, 6].slice(0, rank);
+      expect([all[`rank ${rank}`]!.shape, values(all[`rank ${rank}`]!)]).toEqual([shape, ramp(shape, "F32")]);
+    }
+    expect([all["empty 0"]!.shape, all["empty 1"]!.shape]).toEqual([[0], [3, 0, 2]]);
+    for (const name of ["", "__proto__", "größe.中", 'a"b\\c\n']) {
+      expect(values(Object.getOwnPropertyDescriptor(all, name)!.value), name).toEqual(ramp([2], "F32"));
+    }
+    expect(Object.keys(all)).toHaveLength(codes.length + 6 + 2 + 4);
+    const file = await openSafetensors(recorded("recorded"));
+    expect(Object.fromEntries(file.metadata)).toEqual({ format: "pt", note: "größe" });
+    // What was read can be written again, each tensor as the type that it had.
+    const again = new Map(
+      await Promise.all([...file.tensors.keys()].map(async (n) => [n, await file.read(n)] as const)),
+    );
+    file.close();
+    const second = await openSafetensors(saveSafetensors(again));
+    for (const [name, { type, data }] of again) {
+      expect(second.tensors.get(name)!.type).toBe(type);
+      expect((await second.read(name)).data).toEqual(data);
+    }
+
+    const loose = loadSafetensors(recorded("recorded_loose"));
+    const codesOf: Record<string, string> = { a: "U8", b: "F64", c: "F32" };
+    for (const [name, t] of Object.entries(loose)) expect(values(t), name).toEqual(ramp(t.shape, codesOf[name]!));
+    expect(loadSafetensors(recorded("recorded_empty"))).toEqual({});
   });
 
   it("gives back names, shapes and bits of any tensors", () => {
