@@ -5,6 +5,7 @@ export { openFlax } from "./flax/open_flax.js";
 export { saveFlax } from "./flax/save_flax.js";
 export type { KerasFile, KerasVariable } from "./keras/keras_file.js";
 export { type KerasOptions, openKeras } from "./keras/open_keras.js";
+export { saveKerasWeights } from "./keras/save_keras.js";
 export { loadInto } from "./load_into.js";
 export { tensorOf } from "./load_tensors.js";
 export { loadNpy, loadNpz, openNpz } from "./numpy/read.js";

@@ -1,8 +1,10 @@
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { OptionError } from "../../src/index.js";
-import { openKeras } from "../../src/io/index.js";
+import { type FileTensor, openKeras, saveKerasWeights } from "../../src/io/index.js";
 
 interface Recorded {
   readonly shape: readonly number[];
@@ -159,4 +161,42 @@ test("a .keras file's configuration tells layers, classes and variables, in the 
     "layers/dense/vars/1 head Dense bias",
   ]);
   file.close();
+});
+
+test("what is written is read back bit for bit, from bytes and from a file", async () => {
+  const tensors = new Map<string, FileTensor>();
+  for (const name of ["v3.weights.h5", "v3.keras"]) {
+    const file = await openKeras(pathOf(name));
+    for (const tensor of file.tensors.keys()) tensors.set(tensor, await file.read(tensor));
+    file.close();
+  }
+  tensors.set("layers/\u{1f9ea} _/vars/0", { shape: [2, 0], type: "float32", data: new Float32Array(0) });
+  const folder = mkdtempSync(join(tmpdir(), "evenkeel-"));
+  const path = join(folder, "new.weights.h5");
+  try {
+    const bytes = await saveKerasWeights(tensors);
+    expect(await saveKerasWeights(tensors, path)).toBe(bytes.length);
+    const larger: Record<string, string> = { float16: "float32", bfloat16: "float32", bool: "uint8" };
+    for (const input of [bytes, path]) {
+      const file = await openKeras(input);
+      expect([...file.tensors.keys()].sort()).toEqual([...tensors.keys()].sort());
+      for (const [name, { shape, type, data }] of tensors) {
+        const read = await file.read(name);
+        expect({ name, ...read }).toEqual({ name, shape, type: larger[type] ?? type, data });
+      }
+      file.close();
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test.each(["", "/a", "a//b", "a/../b", "a\0"])("a tensor named %j is not written", async (name) => {
+  await expect(saveKerasWeights({ [name]: { shape: [1], data: [1] } })).rejects.toThrow(OptionError);
+});
+
+test("a name cannot be both a dataset and a group", async () => {
+  const one = { shape: [1], data: [1] };
+  await expect(saveKerasWeights({ "a/b": one, a: one })).rejects.toThrow(/beginning of another/);
+  await expect(saveKerasWeights({ vars: one })).rejects.toThrow(/beginning of another/);
 });
