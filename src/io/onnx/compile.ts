@@ -13,7 +13,7 @@ import { type Branch, Edge, type InputInfo, markLearned, markReleases, type Plan
 import type { Attribute, Graph, Model, Node, SparseTensor, Tensor as TensorProto } from "./proto/onnx_pb.js";
 import { readSparse } from "./sparse.js";
 import { checkSupported, type Opsets, opsetsOf, versionOf } from "./supported.js";
-import { type ExternalBytes, elementNameOf, readTensor } from "./tensor_proto.js";
+import { type ExternalBytes, readTensor } from "./tensor_proto.js";
 import { int64, toValue, type Value, Whole, withRoom } from "./value.js";
 
 /** What is computed when a model is loaded: from inputs of at most this many elements, */
