@@ -16,8 +16,9 @@ export async function runOnnx(
   bytes: Uint8Array,
   inputs: Readonly<Record<string, Tensor>>,
   types: Readonly<Record<string, "int64">> = {},
+  externalData: { path: string; data: Uint8Array }[] = [],
 ): Promise<Map<string, Ran>> {
-  const session = await ort.InferenceSession.create(bytes);
+  const session = await ort.InferenceSession.create(bytes, { externalData });
   try {
     const feeds = Object.entries(inputs).map(([name, t]) => {
       const wide = types[name] === "int64";
