@@ -6,7 +6,7 @@ import { averagePool } from "./conv.js";
 import { activated } from "./elementwise.js";
 import type { Context, Exporter, Inputs, Translations } from "./exporter.js";
 import type { Graph, Value } from "./graph.js";
-import { affine, batchNormalization, byDefinition } from "./norm.js";
+import { affine, batchNormalization, byDefinition, centred } from "./norm.js";
 
 /** What ops on a column view are called with. */
 interface ColumnOptions {
@@ -105,12 +105,12 @@ const MEAN_VARIANCE_EPS = 1e-9;
 const meanVariance: Exporter = (context, inputs, options: ColumnOptions) => {
   const { g } = context;
   const layout = columns(options.view);
-  if (options.eps === MEAN_VARIANCE_EPS && !inputs.eps && !inputs.weight && !inputs.bias) {
+  if (!g.accurate && options.eps === MEAN_VARIANCE_EPS && !inputs.eps && !inputs.weight && !inputs.bias) {
     const seen = g.reshape(inputs.x!, layout.shape);
     return g.reshape(g.unary("MeanVarianceNormalization", seen, { axes: layout.axes }), inputs.x!.shape);
   }
   return rescale((_g, x, axes, eps, mayVanish) => {
-    const around = g.sub(x, g.mean(x, axes));
+    const around = centred(g, x, axes);
     return dividedBy(g, around, g.add(g.sqrt(g.mean(g.square(around), axes)), eps), mayVanish);
   })(context, inputs, options as never);
 };

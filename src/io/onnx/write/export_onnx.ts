@@ -9,7 +9,7 @@ import { type Folded, foldNorms } from "./fold.js";
 import { Graph } from "./graph.js";
 import { opsets, type Port, writeModel } from "./model_proto.js";
 import { type Recorded, record } from "./record.js";
-import { dropUnused, mergeBiases } from "./tidy.js";
+import { dropUnused, mergeBiases, spellOutBatchNorms } from "./tidy.js";
 
 export interface OnnxReport {
   readonly opset: number;
@@ -31,6 +31,11 @@ export interface OnnxPort {
 export interface ExportOnnxOptions {
   /** Puts each BatchNormalization that follows a Conv, ConvTranspose or Gemm alone into its weights. Default false. */
   readonly fold?: boolean;
+  /**
+   * Writes normalizations out, so that they keep their digits where a mean is much larger than the spread; runtimes' own
+   * operators lose them. Default false: ONNX's operators, which run faster.
+   */
+  readonly accurate?: boolean;
   /** 13 to 24. Default 17, the first with LayerNormalization, which runtimes of 2022 and later run. */
   readonly opset?: number;
   /**
@@ -69,6 +74,7 @@ export interface ExportOnnxOptions {
 export function exportOnnx(model: Module, exampleInput: unknown, options?: ExportOnnxOptions): Uint8Array {
   const o = readOptions("exportOnnx", options, {
     fold: false,
+    accurate: false,
     opset: 17,
     dynamicBatch: false as boolean | Readonly<Record<string, number>>,
     inputNames: undefined as readonly string[] | undefined,
@@ -79,6 +85,7 @@ export function exportOnnx(model: Module, exampleInput: unknown, options?: Expor
     report: undefined as ((report: OnnxReport) => void) | undefined,
   });
   checkBoolean("exportOnnx: fold", o.fold);
+  checkBoolean("exportOnnx: accurate", o.accurate);
   checkChoice("exportOnnx: integers", o.integers, ["int32", "int64"]);
   const range = `a whole number from ${opsets[0]} to ${opsets[opsets.length - 1]}`;
   checkNumber("exportOnnx: opset", o.opset, range, (v) => opsets.includes(v));
@@ -163,6 +170,7 @@ interface Runs {
 }
 
 type Settings = { readonly opset: number; readonly integers: "int32" | "int64"; readonly fold: boolean } & {
+  readonly accurate: boolean;
   readonly outputNames: readonly string[] | undefined;
   readonly externalData: string | undefined;
   readonly report: ((report: OnnxReport) => void) | undefined;
@@ -180,7 +188,7 @@ function recordTwice(model: Module, example: Example, axes: (number | null)[] | 
     example.inputs.some(({ tensor }) => tensor.dtype === "float64") ||
     model.parameters().some(({ dtype }) => dtype === "float64");
   const run = ({ args, inputs }: Example) => {
-    const graph = new Graph(o.opset, wide ? "float64" : "float32");
+    const graph = new Graph(o.opset, wide ? "float64" : "float32", o.accurate);
     return record(
       graph,
       model,
@@ -215,6 +223,7 @@ function finish({ run, batch, others, otherInputs }: Runs, example: Example, o: 
   const outputs = [...run.outputs];
   mergeBiases(graph, outputs);
   const folded = o.fold ? foldNorms(graph, outputs) : [];
+  if (o.accurate) spellOutBatchNorms(graph, outputs);
   const natural = outputs.map(({ key }) => (key === "" ? "output" : `output_${key}`));
   const names = checkNames("outputNames", o.outputNames, natural);
   const lengths = (a: readonly number[], b: readonly number[]) =>

@@ -53,6 +53,8 @@ export class Graph {
     readonly opset: number,
     /** What floating-point numbers are written as. */
     readonly real: "float32" | "float64",
+    /** Normalizations are written out, so that a mean far from 0 costs no digits. */
+    readonly accurate = false,
   ) {}
 
   typeOf(dtype: DType): ElementType {

@@ -33,9 +33,18 @@ export function affine(g: Graph, x: Value, weight: Value | null, bias: Value | n
   return bias ? g.add(scaled, g.reshape(bias, shape)) : scaled;
 }
 
+/**
+ * x less its mean over `axes`, taken away twice: what rounding left in the first mean is small against x, but not against its
+ * spread where that is small, and the second finds it.
+ */
+export function centred(g: Graph, x: Value, axes: readonly number[]): Value {
+  const near = g.sub(x, g.mean(x, axes));
+  return g.sub(near, g.mean(near, axes));
+}
+
 /** (x - mean) / sqrt(mean of squares + eps) over `axes`, in two passes: the squares are of what is centred. */
-export function standardized(g: Graph, x: Value, axes: readonly number[], eps: number, centred = true): Value {
-  const around = centred ? g.sub(x, g.mean(x, axes)) : x;
+export function standardized(g: Graph, x: Value, axes: readonly number[], eps: number, centre = true): Value {
+  const around = centre ? centred(g, x, axes) : x;
   return g.div(around, g.sqrt(g.plus(g.mean(g.square(around), axes), eps)));
 }
 
@@ -43,9 +52,9 @@ const ones = (g: Graph, weight: Value | null, shape: Shape): Value => weight ?? 
 const zeros = (g: Graph, bias: Value | null, shape: Shape): Value => bias ?? g.fill(0, shape);
 
 /** Written out, on the view of x that the kernels have. */
-export const byDefinition: Form = ({ g }, { x, weight, bias }, { on, eps, centred = true }) => {
+export const byDefinition: Form = ({ g }, { x, weight, bias }, { on, eps, centred: centring }) => {
   const layout = layoutOf(on);
-  const y = standardized(g, g.reshape(x, layout.shape), layout.axes, eps, centred);
+  const y = standardized(g, g.reshape(x, layout.shape), layout.axes, eps, centring);
   return g.reshape(affine(g, y, weight, bias, layout.affine), x.shape);
 };
 
@@ -77,7 +86,7 @@ const withGiven: Form = ({ g, value }, inputs, { on, eps, given }) => {
 const grouped: Form = (context, { x, weight, bias }, options) => {
   const { g } = context;
   const { on, eps, affineShape } = options;
-  if (on.kernel !== "row") return byDefinition(context, { x, weight, bias }, options);
+  if (on.kernel !== "row" || g.accurate) return byDefinition(context, { x, weight, bias }, options);
   const { rows, size, groups, inner } = on.view;
   const [batch, channels] = [rows / groups, (groups * size) / inner];
   const ofChannels = affineShape.length === 1 && affineShape[0] === channels && channels === x.shape[1];
@@ -107,19 +116,19 @@ function lastAxes(x: Value, { on, affineShape }: NormOptions): number {
 
 /** `since`: the opset that brought the operator. */
 const overLast =
-  (op: string, since: number, centred: boolean): Form =>
+  (op: string, since: number, centring: boolean): Form =>
   (context, inputs, options) => {
     const { g } = context;
     const { x, weight, bias } = inputs;
     const n = lastAxes(x, options);
-    if (n === 0) return byDefinition(context, inputs, { ...options, centred });
+    if (n === 0) return byDefinition(context, inputs, { ...options, centred: centring });
     const axis = x.shape.length - n;
-    if (g.opset >= since) {
-      const affineInputs = [ones(g, weight, options.affineShape), ...(centred && bias ? [bias] : [])];
+    if (g.opset >= since && !(g.accurate && centring)) {
+      const affineInputs = [ones(g, weight, options.affineShape), ...(centring && bias ? [bias] : [])];
       return g.node(op, [x, ...affineInputs], x.shape, { axis, epsilon: options.eps });
     }
     const axes = options.affineShape.map((_, i) => axis + i);
-    return affine(g, standardized(g, x, axes, options.eps, centred), weight, bias, options.affineShape);
+    return affine(g, standardized(g, x, axes, options.eps, centring), weight, bias, options.affineShape);
   };
 
 /** Mean 0 and variance 1 stand for statistics here: what is left is the affine. */

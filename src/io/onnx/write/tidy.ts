@@ -24,13 +24,15 @@ export function dropUnused(graph: Graph, outputs: readonly GivenOutput[]): void 
 
 /** `node` takes over the result of `last`, which follows it at once: its consumers read what `node` makes. */
 export function absorb(graph: Graph, node: Node, last: Node, outputs: GivenOutput[]): void {
-  for (const { inputs } of graph.nodes) {
-    for (const [i, input] of inputs.entries()) if (input === last.output) inputs[i] = node.output;
-  }
-  for (const [i, output] of outputs.entries()) {
-    if (output.value === last.output) outputs[i] = { ...output, value: node.output };
-  }
+  replaceUses(graph, last.output, node.output, outputs);
   graph.nodes.splice(graph.nodes.indexOf(last), 1);
+}
+
+function replaceUses(graph: Graph, value: Value, by: Value, outputs: GivenOutput[]): void {
+  for (const { inputs } of graph.nodes) {
+    for (const [i, input] of inputs.entries()) if (input === value) inputs[i] = by;
+  }
+  for (const [i, output] of outputs.entries()) if (output.value === value) outputs[i] = { ...output, value: by };
 }
 
 /** A constant added to each channel of a transposed convolution becomes its bias. */
@@ -45,5 +47,29 @@ export function mergeBiases(graph: Graph, outputs: GivenOutput[]): void {
     if (!perChannel || bias.shape.slice(1).some((d) => d !== 1) || counts.get(from!) !== 1) continue;
     node.inputs.push(graph.reshape(bias, [channels]));
     absorb(graph, node, last, outputs);
+  }
+}
+
+/**
+ * Every BatchNormalization as (x - mean) * s + shift, s = scale / sqrt(variance + epsilon): runtimes compute x * s + (shift - mean * s),
+ * which loses what the mean is larger than the spread.
+ */
+export function spellOutBatchNorms(graph: Graph, outputs: GivenOutput[]): void {
+  for (const node of graph.nodes.filter(({ op }) => op === "BatchNormalization")) {
+    const [x, scale, shift, mean, variance] = node.inputs as [Value, Value, Value, Value, Value];
+    const along = [scale.shape[0]!, ...x.shape.slice(2).map(() => 1)];
+    const from = graph.nodes.length;
+    graph.path = node.path;
+    const [s, b, m, v] = [scale, shift, mean, variance].map((t) => graph.reshape(t, along)) as [
+      Value,
+      Value,
+      Value,
+      Value,
+    ];
+    const root = graph.sqrt(graph.plus(v, node.attributes.epsilon as number));
+    const y = graph.add(graph.mul(graph.sub(x, m), graph.div(s, root)), b);
+    const added = graph.nodes.splice(from);
+    replaceUses(graph, node.output, y, outputs);
+    graph.nodes.splice(graph.nodes.indexOf(node), 1, ...added);
   }
 }
