@@ -54,28 +54,53 @@ function wide<A extends Uint32Array | BigInt64Array | BigUint64Array>(
   };
 }
 
+/** A typed array's `from` with a function takes 250 ns for an element in Node 20, this loop 3 (both for float16). */
+function map<A extends { [i: number]: number }>(from: ArrayLike<number>, to: A, change: (value: number) => number): A {
+  for (let i = 0; i < from.length; i++) to[i] = change(from[i]!);
+  return to;
+}
+
 const isBool: ElementType = {
   bytes: 1,
   dtype: "int32",
-  decode: (bytes) => Int32Array.from(bytes, (b) => (b === 0 ? 0 : 1)),
-  encode: (numbers) => Uint8Array.from(numbers, (v) => (v === 0 ? 0 : 1)),
+  decode: (bytes) => map(bytes, new Int32Array(bytes.length), (b) => (b === 0 ? 0 : 1)),
+  encode: (numbers) => map(numbers, new Uint8Array(numbers.length), (v) => (v === 0 ? 0 : 1)),
 };
+
+let halves: Float32Array | null = null;
+
+/** All numbers that float16 has, by their bits. */
+function float16Table(): Float32Array {
+  halves ??= Float32Array.from({ length: 65536 }, (_, bits) => fromFloat16(bits));
+  return halves;
+}
 
 const half: ElementType = {
   bytes: 2,
   dtype: "float32",
-  decode: (bytes) => Float32Array.from(raw(Uint16Array, bytes), fromFloat16),
-  encode: (numbers) => bytesOf(Uint16Array.from(numbers, toFloat16)),
+  decode: (bytes) => {
+    const table = float16Table();
+    const from = raw(Uint16Array, bytes);
+    const to = new Float32Array(from.length);
+    for (let i = 0; i < to.length; i++) to[i] = table[from[i]!]!;
+    return to;
+  },
+  encode: (numbers) => {
+    const to = new Uint16Array(numbers.length);
+    return bytesOf(numbers instanceof Float32Array ? shorten(numbers, to) : map(numbers, to, toFloat16));
+  },
 };
 
 const brainFloat: ElementType = {
   bytes: 2,
   dtype: "float32",
   decode: (bytes) => {
-    const bits = Uint32Array.from(raw(Uint16Array, bytes), (b) => b << 16);
+    const from = raw(Uint16Array, bytes);
+    const bits = new Uint32Array(from.length);
+    for (let i = 0; i < bits.length; i++) bits[i] = from[i]! << 16;
     return new Float32Array(bits.buffer);
   },
-  encode: (numbers) => bytesOf(Uint16Array.from(numbers, toBFloat16)),
+  encode: (numbers) => bytesOf(map(numbers, new Uint16Array(numbers.length), toBFloat16)),
 };
 
 /** By the names that numpy and ONNX's documentation share. */
@@ -118,6 +143,20 @@ export function toFloat16(value: number): number {
   const step = 2 ** (exponent - 10);
   // A rounding up to the next power of two carries into the exponent's bits by itself.
   return sign | ((exponent + 14) * 1024 + roundEven(size / step));
+}
+
+/** The same for numbers of float32, nearly all of them by their bits alone. */
+function shorten(from: Float32Array, to: Uint16Array): Uint16Array {
+  const bits = new Uint32Array(from.buffer, from.byteOffset, from.length);
+  for (let i = 0; i < to.length; i++) {
+    const b = bits[i]!;
+    const size = b & 0x7fffffff;
+    // Normal numbers: 13 bits of the fraction go, with the exponent's bias brought from 127 to 15; from 65520 on it is infinity.
+    if (size >= 0x38800000 && size < 0x477ff000) {
+      to[i] = ((b >>> 16) & 0x8000) | ((size - 0x38000000 + 0xfff + ((size >>> 13) & 1)) >>> 13);
+    } else to[i] = toFloat16(from[i]!);
+  }
+  return to;
 }
 
 const float = new Float32Array(1);

@@ -180,6 +180,34 @@ describe("checkpoints in several files", () => {
     });
   }
 
+  it("are written where a state is larger than maxShardSize", () => {
+    const at = join(folder, "out");
+    mkdirSync(at);
+    scope(() => {
+      const state = { a: tensor([1, 2]), b: tensor([3]), c: tensor([4, 5, 6, 7]), __proto__x: tensor([8]) };
+      const path = join(at, "big.safetensors");
+      const size = saveSafetensors(state, path, { maxShardSize: 12, metadata: { format: "pt" } });
+      const names = ["1", "2", "3"].map((i) => `big-0000${i}-of-00003.safetensors`);
+      expect(readdirSync(at)).toEqual([...names, "big.safetensors.index.json"]);
+      expect(size).toBe(readdirSync(at).reduce((n, name) => n + readFileSync(join(at, name)).length, 0));
+      expect(JSON.parse(readFileSync(`${path}.index.json`, "utf8"))).toEqual({
+        metadata: { total_size: 32 },
+        weight_map: { a: names[0], b: names[0], c: names[1], __proto__x: names[2] },
+      });
+      const all = loadSafetensors(`${path}.index.json`);
+      expect(Object.fromEntries(Object.entries(all).map(([n, t]) => [n, t.toArray()]))).toEqual(
+        Object.fromEntries(Object.entries(state).map(([n, t]) => [n, t.toArray()])),
+      );
+      rmSync(at, { recursive: true });
+      mkdirSync(at);
+      saveSafetensors(state, path, { maxShardSize: 32 });
+      expect(readdirSync(at)).toEqual(["big.safetensors"]);
+      const save = saveSafetensors as (...args: unknown[]) => unknown;
+      expect(() => save(state, undefined, { maxShardSize: 4 })).toThrow(/ends with .safetensors; got no path/);
+      expect(() => save(state, path, { maxShardSize: 0 })).toThrow(/at least 1/);
+    });
+  });
+
   it("needs a folder", () => {
     const file = new File(["{}"], "model.safetensors.index.json");
     expect(() => loadSafetensors(file)).toThrow(/without a folder/);

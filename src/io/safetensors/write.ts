@@ -1,6 +1,6 @@
 import { writeFile } from "#files";
 import { describeValue, OptionError } from "../../base/errors.js";
-import { readOptions } from "../../base/options.js";
+import { checkPositiveInteger, readOptions } from "../../base/options.js";
 import { joined } from "../joined.js";
 import {
   checkPath,
@@ -11,15 +11,20 @@ import {
   tensorsToWrite,
 } from "../tensors_to_write.js";
 import { LONGEST_HEADER, METADATA, typeCodes } from "./header.js";
+import { saveShards } from "./write_shards.js";
 
 export interface SafetensorsOptions extends ElementTypes {
   /** Strings that readers give back beside the tensors ({ format: "pt" } is what transformers look for). */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** The most bytes of numbers in one file: a larger state is written as several, with an index beside them. Needs a path. */
+  readonly maxShardSize?: number;
 }
 
 /**
  * Writes tensors by name as a safetensors file: float64 as F64, float32 as F32, int32 as I32, or as `dtype` and `dtypes` say. Without
- * a path it returns the bytes; with one it writes the file, whole or not at all, and returns its size in bytes.
+ * a path it returns the bytes; with one it writes the file, whole or not at all, and returns its size in bytes. With `maxShardSize`
+ * a large state at "model.safetensors" becomes model-00001-of-00003.safetensors and so on, and model.safetensors.index.json, which
+ * is written last and is what to load; the size is then that of all.
  * Throws OptionError, DeviceError for tensors that are not on the CPU, FormatError for numbers that a type cannot hold, FileError.
  */
 export function saveSafetensors(tensors: TensorsToWrite, path?: undefined, options?: SafetensorsOptions): Uint8Array;
@@ -29,19 +34,30 @@ export function saveSafetensors(
   path?: string,
   options?: SafetensorsOptions,
 ): Uint8Array | number {
-  const { metadata, ...types } = readOptions("saveSafetensors", options, {
+  const { metadata, maxShardSize, ...types } = readOptions("saveSafetensors", options, {
     ...elementTypeOptions,
     metadata: undefined as SafetensorsOptions["metadata"],
+    maxShardSize: undefined as number | undefined,
   });
-  const list = inOrder(tensorsToWrite("saveSafetensors", tensors, types));
+  const list = tensorsToWrite("saveSafetensors", tensors, types);
   checkPath("saveSafetensors", path);
-  const first = header(list, checkMetadata(metadata));
-  const pieces = piecesOf(first, list);
-  if (path !== undefined) return writeFile(path, pieces);
-  return joined(
-    pieces,
-    list.reduce((n, { size }) => n + size, first.length),
-  );
+  const notes = checkMetadata(metadata);
+  if (maxShardSize !== undefined) {
+    checkPositiveInteger("maxShardSize", maxShardSize);
+    return saveShards(list, path, maxShardSize, (shard, to) => writeFile(to, fileOf(shard, notes).pieces));
+  }
+  const { size, pieces } = fileOf(list, notes);
+  return path === undefined ? joined(pieces, size) : writeFile(path, pieces);
+}
+
+/** The size of a file and its parts, made one after the other. */
+function fileOf(
+  list: readonly TensorToWrite[],
+  metadata: readonly [string, string][],
+): { size: number; pieces: Iterable<Uint8Array> } {
+  const ordered = inOrder(list);
+  const first = header(ordered, metadata);
+  return { size: list.reduce((n, { size }) => n + size, first.length), pieces: piecesOf(first, ordered) };
 }
 
 function* piecesOf(first: Uint8Array, list: readonly TensorToWrite[]): Generator<Uint8Array> {
