@@ -6,6 +6,11 @@ import { zipSync } from "fflate";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DTypeError, FormatError, scope, type Tensor, tensor } from "../../src/index.js";
 import { loadNpy, loadNpz, openNpz, saveNpy, saveNpz } from "../../src/io/index.js";
+import { joined } from "../../src/io/joined.js";
+import { openNow } from "../../src/io/source/open.js";
+import { readNow } from "../../src/io/source/reading.js";
+import { readDirectory } from "../../src/io/zip/directory.js";
+import { zipPieces } from "../../src/io/zip/write.js";
 
 const recorded = (name: string): Uint8Array => new Uint8Array(readFileSync(new URL(`files/${name}`, import.meta.url)));
 
@@ -218,6 +223,74 @@ describe("npy and npz", () => {
     // A directory that announces less than there is: nothing beyond it is unpacked.
     const bomb = zip({ "a.npy": npy(dict("(2,)"), 8 + 2 ** 24) });
     expect(() => loadNpz(changed(bomb, entry, 24, good.length))).toThrow(/unpacks to \d+ bytes; got more/);
+  });
+
+  it("reads zip64 records, as files of 4 GB have them", () => {
+    const data = npy(dict("(2,)"), 8);
+    const name = new TextEncoder().encode("a.npy");
+    const le = (...fields: [number, number | bigint][]): Buffer =>
+      Buffer.concat(fields.map(([width, v]) => Buffer.from(new BigUint64Array([BigInt(v)]).buffer).subarray(0, width)));
+    const crc = new DataView(zipSync({ a: data }).buffer).getUint32(14, true);
+    const wide = 0xffffffff;
+    const common: [number, number | bigint][] = [
+      [2, 45],
+      [2, 0],
+      [2, 0],
+      [4, 0],
+      [4, crc],
+      [4, wide],
+      [4, wide],
+      [2, 5],
+    ];
+    const extra = le([2, 1], [2, 16], [8, data.length], [8, data.length]);
+    const local = Buffer.concat([le([4, 0x04034b50], ...common, [2, extra.length]), name, extra, data]);
+    const more = (size: bigint): Buffer =>
+      le([2, 99], [2, 1], [1, 7], [2, 1], [2, 24], [8, size], [8, data.length], [8, 0]);
+    const central = (size: bigint, count = 1): Buffer => {
+      const field = more(size);
+      const entry = Buffer.concat([
+        le([4, 0x02014b50], [2, 45], ...common, [2, field.length], [2, 0], [2, 0], [2, 0], [4, 0], [4, wide]),
+        name,
+        field,
+      ]);
+      const end = local.length + entry.length;
+      return Buffer.concat([
+        local,
+        entry,
+        le(
+          [4, 0x06064b50],
+          [8, 44],
+          [2, 45],
+          [2, 45],
+          [4, 0],
+          [4, 0],
+          [8, count],
+          [8, count],
+          [8, entry.length],
+          [8, local.length],
+        ),
+        le([4, 0x07064b50], [4, 0], [8, end], [4, 1]),
+        le([4, 0x06054b50], [2, 0], [2, 0], [2, 0xffff], [2, 0xffff], [4, wide], [4, wide], [2, 0]),
+      ]);
+    };
+    const size = BigInt(data.length);
+    expect(scope(() => loadNpz(central(size)).a!.toArray())).toEqual([0, 0]);
+    expect(() => loadNpz(central(size + 1n))).toThrow(/one size/);
+    expect(() => loadNpz(central(2n ** 64n - 1n))).toThrow(/one size/);
+    expect(() => loadNpz(central(size, 2 ** 40))).toThrow(/holds its entries/);
+  });
+
+  it("writes more entries than the first zip could count", () => {
+    const nothing = new Uint8Array(0);
+    const names = Array.from({ length: 65_600 }, (_, i) => `n${i}`);
+    const bytes = joined(
+      zipPieces(
+        names.map((name) => ({ name, bytes: () => nothing })),
+        false,
+      ),
+    );
+    expect(bytes.subarray(-14, -10)).toEqual(Uint8Array.of(255, 255, 255, 255));
+    expect([...readNow(readDirectory(openNow(bytes))).keys()].join()).toBe(names.join());
   });
 
   it("says what numpy does not have", () => {
