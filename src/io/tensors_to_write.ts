@@ -64,6 +64,13 @@ const ranges: Readonly<Partial<Record<ElementName, readonly [number, number]>>> 
   bool: [0, 1],
 };
 
+/** From where on numbers are rounded to infinity: half a step after the largest. */
+const limits: Readonly<Partial<Record<ElementName, number>>> = {
+  float16: 65520,
+  bfloat16: 2 ** 128 - 2 ** 119,
+  float32: 2 ** 128 - 2 ** 103,
+};
+
 /**
  * Checks what is to be written. Throws OptionError for another thing than tensors by name and for types that do not exist,
  * DeviceError for tensors that are not on the CPU, FormatError for numbers that their type cannot hold.
@@ -147,6 +154,18 @@ function naturalType(data: unknown): ElementName | undefined {
 }
 
 function checkRange(name: string, type: ElementName, own: ElementName, data: ArrayLike<number>): void {
+  const limit = limits[type];
+  if (limit !== undefined && type !== own) {
+    for (let i = 0; i < data.length; i++) {
+      const v = data[i]!;
+      if (Math.abs(v) < limit || !Number.isFinite(v)) continue;
+      throw new FormatError({
+        rule: `${type} holds numbers below ${limit}, and makes others infinite`,
+        got: `${v} at place ${i} of ${name}`,
+        fix: "Choose another type for it with dtypes",
+      });
+    }
+  }
   const range = ranges[type];
   if (!range || (type === own && data instanceof Int32Array && (type === "int32" || type === "int64"))) return;
   const [least, most] = range;

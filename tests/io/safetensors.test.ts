@@ -132,6 +132,18 @@ describe("safetensors", () => {
     );
   });
 
+  it("applies dtype to tensors of its kind", () => {
+    const state = { w: tensor([1.5, Infinity]), d: tensor(new Float64Array([2])), n: tensor([3], { dtype: "int32" }) };
+    const types = (options: object): string[] =>
+      [...headerOf(saveSafetensors(state, undefined, options)).matchAll(/"(\w)":{"dtype":"(\w+)"/g)]
+        .map((m) => m[1]! + m[2])
+        .sort();
+    expect(types({})).toEqual(["dF64", "nI32", "wF32"]);
+    expect(types({ dtype: "bfloat16" })).toEqual(["dBF16", "nI32", "wBF16"]);
+    expect(types({ dtype: "int64" })).toEqual(["dF64", "nI64", "wF32"]);
+    expect(types({ dtype: "float16", dtypes: { n: "float64", d: "int8" } })).toEqual(["dI8", "nF64", "wF16"]);
+  });
+
   it("reads a file, bytes, a Blob, a Response and a promise of one alike", async () => {
     const path = join(folder, "small.safetensors");
     const size = saveSafetensors(
@@ -191,6 +203,7 @@ describe("safetensors", () => {
     ["no JSON", file("{'a': 1}"), /JSON: a key.*character 1/],
     ["a name twice", file('{"a":1,"\\u0061":2}'), /each key once, not "a" twice/],
     ["deep nesting", file("[".repeat(100_000)), /at most 32 levels/],
+    ["objects without end", file(`{"a":[${"{},".repeat(9999)}{}]}`), /16 bytes for each object and list/],
     ["text after the object", file("{} x"), /nothing after the value/],
     ["bytes that are no UTF-8", Uint8Array.of(3, 0, 0, 0, 0, 0, 0, 0, 0x22, 0xff, 0x22), /must be UTF-8/],
     ["an unknown type", file({ a: { ...f32(0, 4), dtype: "F8_E4M3" } }, 4), /one of U64.*got "F8_E4M3".*tensor "a"/],
@@ -231,6 +244,10 @@ describe("safetensors", () => {
     expect(() => save({ t }, undefined, { dtypes: { t: "uint8" } })).toThrow(
       /uint8 holds whole numbers.*got 1.5 at place 0 of t/,
     );
+    expect(() => save({ t: tensor([1, 65520]) }, undefined, { dtype: "float16" })).toThrow(
+      /infinite; got 65520 at place 1 of t/,
+    );
+    expect(() => save({ t: tensor(new Float64Array([-1e39])) }, undefined, { dtype: "float32" })).toThrow(/infinite/);
     expect(() => save({ t }, undefined, { dtypes: { u: "uint8" } })).toThrow(OptionError);
     expect(() => save({ t }, undefined, { dtype: "F16" })).toThrow(OptionError);
     expect(() => save({ t }, undefined, { metadata: { epoch: 3 } })).toThrow(/object of strings; got epoch: 3/);

@@ -6,6 +6,9 @@ export type Json = null | boolean | number | string | readonly Json[] | Readonly
 /** No header nests deeper than 3. */
 const DEEPEST = 32;
 
+/** Objects and lists take a hundred bytes of memory; in a header each has 17 or more, and a file shall not ask for more with less. */
+const LEAST_CONTAINER = 16;
+
 /** Longer ones are refused: no count and no place in a file needs them. */
 const LONGEST_NUMBER = 64;
 
@@ -61,9 +64,15 @@ export function parseStrictJson(bytes: Uint8Array, file: string, at: number): Js
     while (take(","));
     if (!take(end)) throw wrong(`"," or "${end}"`);
   };
+  let containers = 0;
+  const contained = (): void => {
+    if (++containers > 256 + bytes.length / LEAST_CONTAINER)
+      throw wrong(`${LEAST_CONTAINER} bytes for each object and list`);
+  };
   const value = (depth: number): Json => {
     if (depth > DEEPEST) throw wrong(`at most ${DEEPEST} levels of nesting`);
     if (take("{")) {
+      contained();
       const object = new Map<string, Json>();
       list("}", () => {
         const key = string("a key");
@@ -74,6 +83,7 @@ export function parseStrictJson(bytes: Uint8Array, file: string, at: number): Js
       return object;
     }
     if (take("[")) {
+      contained();
       const array: Json[] = [];
       list("]", () => array.push(value(depth + 1)));
       return array;

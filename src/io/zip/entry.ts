@@ -7,8 +7,9 @@ import { dataView, LOCAL_SIZE, type ZipEntry } from "./directory.js";
 
 const LOCAL = 0x04034b50;
 
-/** Packed bytes are unpacked by so many: the 4 MiB that one step can make of them are all that a lying file gets. */
+/** Packed bytes are unpacked by so many: the 4 MiB that one step can make of them are all that a lying file gets. For a head, 256 KiB. */
 const STEP = 2 ** 12;
+const HEAD_STEP = 2 ** 8;
 
 const whereOf = (entry: ZipEntry): string => `entry ${JSON.stringify(entry.name)}`;
 
@@ -63,8 +64,9 @@ function* inflate(source: ByteSource, entry: ZipEntry, start: number, wanted: nu
     out.set(used, length);
     length += used.length;
   });
-  for (let at = 0; at < entry.packed && (length < wanted || wanted === entry.size); at += STEP) {
-    const to = Math.min(entry.packed, at + STEP);
+  const stride = wanted < entry.size ? HEAD_STEP : STEP;
+  for (let at = 0; at < entry.packed && (length < wanted || wanted === entry.size); at += stride) {
+    const to = Math.min(entry.packed, at + stride);
     // The unpacker keeps parts of what it is given.
     const packed = (yield* readPart(source, start + at, start + to)).slice();
     try {
