@@ -10,12 +10,18 @@ const unreached: Record<string, string> = {
   bucket_norm: "the same",
 };
 
-const folder = new URL("../../../src/autograd/ops/", import.meta.url);
-const sources = readdirSync(folder).filter((f) => f.endsWith(".ts") && !f.endsWith(".test.ts"));
-const text = sources.map((f) => readFileSync(new URL(f, folder), "utf8")).join("\n");
+const folders = ["autograd/ops/", "io/onnx/operators/"].map((f) => new URL(`../../../src/${f}`, import.meta.url));
+const sources = folders.flatMap((folder) =>
+  readdirSync(folder)
+    .filter((f) => f.endsWith(".ts") && !f.endsWith(".test.ts"))
+    .map((f) => readFileSync(new URL(f, folder), "utf8")),
+);
+const text = sources.filter((source) => /define(Op|Norm|Rescale)/.test(source)).join("\n");
 
 /** Names that ops are defined with, bar those that are computed: elementwise ones, and max and min. */
-const literal = [...text.matchAll(/\b(?:name: |defineNorm\(|defineRescale\(\s*)"(\w+)"/g)].map((match) => match[1]!);
+const literal = [...text.matchAll(/\b(?:name: |defineNorm\(|defineRescale\(\s*|: elementwise\()"(\w+)"/g)].map(
+  (match) => match[1]!,
+);
 const names = new Set([...literal, ...Object.keys(unary), ...Object.keys(binary), "max", "min"]);
 
 test("every op has a form in ONNX, or a reason to have none", () => {

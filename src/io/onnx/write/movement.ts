@@ -9,7 +9,7 @@ interface Placement {
 }
 
 /** Less than any length: a slice that ends here reaches beyond the first element. */
-const BEFORE_ALL = -(2 ** 31);
+export const BEFORE_ALL = -(2 ** 31);
 
 const reduction =
   (op: string): Exporter =>
