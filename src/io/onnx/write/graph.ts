@@ -140,9 +140,14 @@ export class Graph {
     if (found) return found;
     if (x.constant) found = { ...x, shape };
     else if (x.node?.op === "Reshape") found = this.reshape(x.node.inputs[0]!, shape);
-    else found = this.node("Reshape", [x, this.lengths(shape)], shape);
+    else found = this.node("Reshape", [x, this.lengths(shape)], shape, this.#zeros(shape));
     made.push(found);
     return found;
+  }
+
+  /** A length of 0 means that of the input before opset 14, where there was no other way. */
+  #zeros(shape: Shape): Record<string, number> {
+    return shape.includes(0) && this.opset >= 14 ? { allowzero: 1 } : {};
   }
 
   transpose(x: Value, perm: readonly number[]): Value {
