@@ -375,6 +375,20 @@ describe("wrong input", () => {
     await expect(refused).rejects.toThrow(/shapes of fc must fit.*\[5, 24\]/);
   });
 
+  test("layers of unknown kinds are passed on as they are, and said to be", async () => {
+    const lstm = { "lstm/cell/kernel": t(3, 8), "lstm/cell/recurrent_kernel": t(2, 8), "lstm/cell/bias": t(8) };
+    const { tensors, report } = await convertTensors(
+      { ...lstm, "fc/kernel": t(2, 3) },
+      { from: "keras", to: "pytorch" },
+    );
+    expect(report.unknown).toEqual(Object.keys(lstm));
+    expect(report.summary()).toMatch(/3 of unknown layers, as they are/);
+    expect(tensors.get("lstm.cell.kernel")!.data).toEqual(lstm["lstm/cell/kernel"].data);
+    const torch = { "rnn.weight_ih_l0": t(8, 3), "rnn.weight_hh_l0": t(8, 2), pos: t(1, 4) };
+    const there = await convertTensors(torch, { from: "pytorch", to: "flax" });
+    expect(there.report.unknown).toEqual(Object.keys(torch));
+  });
+
   test("keys such as __proto__ are names like others", async () => {
     const odd = new Map([
       ["__proto__.weight", t(2, 2)],

@@ -136,6 +136,11 @@ const entry = (e: Pick<ReportEntry, "outcome"> & Partial<ReportEntry>): ReportEn
   ...e,
 });
 
+function noteOn(reading: Reading | null, doubtful: boolean, moves: boolean): string {
+  if (!reading) return moves ? "of an unknown layer: as it is" : "";
+  return doubtful ? `${reading.kind}: ${reading.why}` : "";
+}
+
 /** Collects the tensors of the result and what is said of each. */
 class Result {
   readonly values = new Map<string, Value>();
@@ -152,7 +157,7 @@ class Result {
     const by = target?.by ?? null;
     // Between frameworks of one family nothing depends on the kind.
     const doubtful = source.readings.length > 1 && this.given !== this.dialect;
-    const note = reading && doubtful ? `${reading.kind}: ${reading.why}` : "";
+    const note = noteOn(reading, doubtful, this.given !== this.dialect);
     const kind = reading?.kind ?? null;
     const used = new Set<string>();
     for (const [slot, value] of slots) {

@@ -122,10 +122,11 @@ function grouped(
   };
   for (const path of separable) claim(path, compositeSlots.separable[dialect]);
   for (const path of attentionPaths(dialect, byName)) claim(path, compositeSlots.attention[dialect]);
+  const strange = strangers(dialect, items, owners);
   const groups = new Map<string, Map<string, Item>>();
   for (const item of items) {
     const { path, slot } = owners.get(item) ?? { path: item.path.join("."), slot: item.slot };
-    const known = owners.has(item) || knownSlots[dialect].has(slot);
+    const known = owners.has(item) || (knownSlots[dialect].has(slot) && !strange.has(path));
     const [key, inside] = known ? [path, slot] : [[...item.path, slot].join("."), ""];
     const group = groups.get(key) ?? new Map<string, Item>();
     const other = group.get(inside);
@@ -133,6 +134,16 @@ function grouped(
     groups.set(key, group.set(inside, item));
   }
   return groups;
+}
+
+/**
+ * Layers with a tensor of unknown name beside known ones, by path: the recurrent ones of Keras and Flax have a kernel and a bias, which
+ * are not those of a linear layer. Modules of PyTorch have parameters of their own more often, and the model as a whole may have too.
+ */
+function strangers(dialect: Dialect, items: readonly Item[], owners: ReadonlyMap<Item, unknown>): Set<string> {
+  if (dialect === "torch") return new Set();
+  const strange = items.filter((item) => !owners.has(item) && !knownSlots[dialect].has(item.slot));
+  return new Set(strange.map((item) => item.path.join(".")).filter((path) => path !== ""));
 }
 
 const twice = (name: string, other: string): FormatError =>

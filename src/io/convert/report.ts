@@ -41,7 +41,14 @@ export class ConversionReport {
     readonly layers: readonly LayerOptions[] = [],
   ) {}
 
-  readonly of = (outcome: Outcome): ReportEntry[] => this.entries.filter((e) => e.outcome === outcome);
+  of(outcome: Outcome): ReportEntry[] {
+    return this.entries.filter((e) => e.outcome === outcome);
+  }
+
+  /** Tensors of layers of no known kind, passed on in their layout, which may not be that of the other framework. */
+  get unknown(): string[] {
+    return this.of("converted").flatMap((e) => (e.kind === null && e.note !== "" ? e.from : []));
+  }
 
   /** Names that the template wants and nothing gives. */
   get missing(): string[] {
@@ -80,6 +87,7 @@ export class ConversionReport {
     const some = (["made", "dropped", "missing", "left over"] as const).filter((k) => c[k] > 0);
     const what = [
       `${c.converted} converted (${c.renamed} renamed, ${c.moved} moved)`,
+      ...(this.unknown.length > 0 ? [`${this.unknown.length} of unknown layers, as they are`] : []),
       ...some.map((k) => `${c[k]} ${k}`),
     ];
     return `${this.from} to ${this.to}: ${what.join(", ")}`;

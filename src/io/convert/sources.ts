@@ -49,7 +49,8 @@ function inMemory(entries: readonly [string, GivenTensor][]): NamedTensors {
   const tensors = new Map(entries.map(([name, value]) => [name, infoOf(name, value)]));
   const read = async (name: string): Promise<FileTensor> => {
     const value = held.get(name)!;
-    const data = value instanceof Tensor ? value.storage.view : value.data;
+    // The heap's memory may be another one once it has grown: what is kept is a copy.
+    const data = value instanceof Tensor ? value.storage.view.slice() : value.data;
     return { ...tensors.get(name)!, data: ArrayBuffer.isView(data) ? (data as NumberArray) : Float64Array.from(data) };
   };
   return { tensors, format: null, metadata: new Map(), read };
