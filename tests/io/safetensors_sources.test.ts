@@ -231,12 +231,14 @@ describe("large files", () => {
     writeFileSync(path, front);
     // A hole on disk: it takes no room and reads as zeros.
     truncateSync(path, front.length + parts * GB + 8);
-    const memory = (): number => process.memoryUsage().rss + getHeapStatistics().external_memory;
+    const memory = (): number => getHeapStatistics().used_heap_size + getHeapStatistics().external_memory;
     const before = memory();
     const file = await openSafetensors(path);
     const { data, shape } = await file.read("last");
     expect([shape, [...data]]).toEqual([[4], [0, 0, 0, 0]]);
-    expect(memory() - before).toBeLessThan(16 * 2 ** 20);
+    const grown = memory() - before;
+    console.info(`safetensors: a tensor of a 5 GB file read with ${(grown / 2 ** 20).toFixed(2)} MiB`);
+    expect(grown).toBeLessThan(4 * 2 ** 20);
     file.close();
     rmSync(path);
   });
