@@ -6,6 +6,7 @@ import {
   type SparseTensor,
   type Tensor as TensorProto,
 } from "./proto/onnx_pb.js";
+import { isExact } from "./tensor_proto.js";
 
 export type AttributeValue = number | string | number[] | TensorProto | SparseTensor | Graph | undefined;
 export type Attributes = ReadonlyMap<string, AttributeValue>;
@@ -102,7 +103,7 @@ function readOne(attribute: Attribute, kind: Kind, file: string, at: string): At
   const value = stated === type || (stated === 0 && filled(attribute)) ? read(attribute) : undefined;
   const numbers = typeof value === "number" ? [value] : Array.isArray(value) ? value : [];
   const whole = kind === "int" || kind === "ints";
-  if (value !== undefined && !(whole && numbers.some((v) => !Number.isSafeInteger(v) && Math.abs(v) !== 2 ** 63))) {
+  if (value !== undefined && !(whole && !numbers.every(isExact))) {
     return value;
   }
   const got = value === undefined ? `type ${stated}` : String(numbers);

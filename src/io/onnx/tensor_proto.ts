@@ -26,8 +26,8 @@ export interface OnnxTensor {
 }
 
 /**
- * Whole numbers that do not fit into int32 are held as float64, exact up to 2^53. Beyond that only the ends of int64 are taken, which
- * files write where they mean "without end" (Slice): they become -2^63 and 2^63.
+ * Whole numbers that do not fit into int32 are held as float64, exact up to 2^53. Beyond 2^62 files mean "without end" (the ends of a
+ * Slice, also -2^63 + 1): such numbers become -2^63 and 2^63. What lies between is refused.
  */
 export const wideTypes: ReadonlySet<ElementName> = new Set<ElementName>(["int64", "uint64", "uint32"]);
 
@@ -129,14 +129,18 @@ function decode(bytes: Uint8Array, type: ElementName, file: string, at: string):
   return exactNumbers(new wideArrays[type](new Uint8Array(bytes).buffer), file, at);
 }
 
-const ENDS: readonly bigint[] = [-(2n ** 63n), 2n ** 63n - 1n];
+const END = 2 ** 62;
+
+/** Whether a number read from a file stands for itself, or for no end. */
+export const isExact = (value: number): boolean => Number.isSafeInteger(value) || Math.abs(value) >= END;
 
 function exactNumbers(values: Wide | readonly bigint[], file: string, at: string): Float64Array {
   const numbers = new Float64Array(values.length);
   for (let i = 0; i < numbers.length; i++) {
     const value = values[i]!;
-    numbers[i] = Number(value);
-    if (Number.isSafeInteger(numbers[i]) || ENDS.includes(BigInt(value))) continue;
+    const number = Number(value);
+    numbers[i] = Math.abs(number) >= END ? Math.sign(number) * 2 * END : number;
+    if (isExact(number)) continue;
     throw damaged(file, at, { rule: "Whole numbers are read up to 2^53", got: `${value} at place ${i}` });
   }
   return numbers;
