@@ -114,7 +114,8 @@ class Compiler {
     markLearned(this.steps);
     markReleases(this.steps, new Set(outputs.map((o) => o.edge)));
     const steps = this.steps;
-    return { inputs, outputs, steps, size: this.edges, initializers: this.initializers, names: valueNames };
+    const { made: tensors, initializers, edges: size } = this;
+    return { inputs, outputs, steps, size, initializers, tensors, names: valueNames };
   }
 
   private wrong(at: string, rule: string, got: string): FormatError {

@@ -4,7 +4,7 @@ import { DTypeError, describeValue, OptionError, ShapeError } from "../../base/e
 import { unknownName } from "../../base/options.js";
 import { formatShape } from "../../base/shape.js";
 import { type DeviceName, onDevice } from "../../memory/device.js";
-import { disown, own, scope } from "../../memory/scope.js";
+import { disown, scope } from "../../memory/scope.js";
 import { Module, Parameter } from "../../nn/module.js";
 import type { Edge, InputInfo, Plan } from "./plan.js";
 import { Run } from "./run.js";
@@ -29,7 +29,7 @@ export class OnnxModule extends Module {
   readonly #parameters = new Map<string, Parameter>();
   readonly #statistics = new Map<string, Tensor>();
   /** Floats that are neither: moved along with the others. */
-  readonly #constants: Tensor[] = [];
+  readonly #constants = new Set<Tensor>();
 
   constructor(plan: Plan) {
     super();
@@ -42,11 +42,15 @@ export class OnnxModule extends Module {
         const parameter = new Parameter(value, { noWeightDecay: edge.affine });
         edge.value = parameter;
         this.#parameters.set(name, parameter);
-      } else this.#constants.push(value);
+      }
     }
-    for (const edge of constantEdges(plan)) {
-      const { value } = edge;
-      if (value instanceof Tensor && edge.initializer === null) this.#constants.push(own(value));
+    const state = new Set<Tensor>(this.#statistics.values());
+    const used = new Set<Value | null>([...constantEdges(plan)].map((edge) => edge.value));
+    for (const t of plan.tensors) {
+      if (state.has(t) || t.disposed) continue;
+      if (used.has(t)) this.#constants.add(t);
+      // What served to compute another constant.
+      else t.dispose();
     }
     this.eval();
   }

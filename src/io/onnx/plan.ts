@@ -1,3 +1,5 @@
+import type { Tensor } from "../../autograd/index.js";
+import type { ElementName } from "../elements.js";
 import type { Attributes } from "./attributes.js";
 import type { Operator } from "./operator.js";
 import type { Value } from "./value.js";
@@ -49,7 +51,7 @@ export type Step = OperatorStep | BranchStep;
 export interface InputInfo {
   readonly name: string;
   readonly edge: Edge;
-  readonly type: import("../elements.js").ElementName;
+  readonly type: ElementName;
   /** A length, a name that stands for one, or null for any; null in all for any shape. */
   readonly shape: readonly (number | string | null)[] | null;
 }
@@ -62,6 +64,8 @@ export interface Plan {
   readonly size: number;
   /** Float initializers that are read, by name. */
   readonly initializers: ReadonlyMap<string, Edge>;
+  /** All tensors that were made when the model was loaded. */
+  readonly tensors: readonly Tensor[];
   /** Every value of the main graph by name, in the file's order. */
   readonly names: readonly string[];
 }

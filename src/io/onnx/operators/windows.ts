@@ -3,6 +3,7 @@ import { ShapeError } from "../../../base/errors.js";
 import { formatShape } from "../../../base/shape.js";
 import { ints, optional, text } from "../attributes.js";
 import { type Call, oneOf } from "../call.js";
+import { checkRoom } from "../value.js";
 
 /** Attributes that convolutions and pools share. */
 export const windowAttributes = {
@@ -87,5 +88,7 @@ export const symmetric = (pads: Windows["pads"]): boolean => pads.every(([before
 
 /** x with borders along its spatial axes. */
 export function padSpatial(x: Tensor, pads: Windows["pads"], value = 0): Tensor {
-  return pads.every(([b, a]) => b === 0 && a === 0) ? x : x.pad([[0, 0], [0, 0], ...pads], value);
+  if (pads.every(([b, a]) => b === 0 && a === 0)) return x;
+  checkRoom(x.shape.map((d, i) => d + (pads[i - 2]?.[0] ?? 0) + (pads[i - 2]?.[1] ?? 0)));
+  return x.pad([[0, 0], [0, 0], ...pads], value);
 }
