@@ -107,7 +107,8 @@ export function optionsOfConfig(config: object, defaults: object): object {
   const known = { ...layerDefaults, ...defaults };
   return Object.fromEntries(
     Object.entries(config).filter(
-      ([name, value]) => name in known || !(value === null || value === false || meaningless.includes(name)),
+      ([name, value]) =>
+        Object.hasOwn(known, name) || !(value === null || value === false || meaningless.includes(name)),
     ),
   );
 }

@@ -1,24 +1,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { chromiumPath, launch, serve } from "./chromium.js";
+import { chromiumPath, reportOf } from "./chromium.js";
 import { emptyProject, root, run } from "./project.js";
-
-/** Serves a folder on loopback, opens it in a headless browser, and waits for what the page reports. */
-async function open(folder: string, isolated: boolean): Promise<unknown> {
-  const [site, browser] = [await serve(folder, isolated), await launch("none")];
-  try {
-    const page = await browser.newPage();
-    await page.goto(site.url);
-    const reported = await page.waitForFunction(() => (globalThis as { reported?: unknown }).reported, null, {
-      timeout: 120_000,
-    });
-    return await reported.jsonValue();
-  } finally {
-    await browser.close();
-    site.close();
-  }
-}
 
 describe.skipIf(!chromiumPath)("in a browser (skipped where no chromium is installed)", () => {
   let project: ReturnType<typeof emptyProject>;
@@ -35,12 +19,12 @@ describe.skipIf(!chromiumPath)("in a browser (skipped where no chromium is insta
   afterAll(() => project?.remove());
 
   test("a cross-origin isolated page trains with threads and gives the bits that Node gives", async () => {
-    const result = await open(join(project.folder, "dist"), true);
+    const result = await reportOf(join(project.folder, "dist"), true, "none");
     expect(result).toEqual({ isolated: true, threads: 2, one: node.one, two: node.one });
   });
 
   test("any other page trains on one thread and gives the same bits", async () => {
-    const result = await open(join(project.folder, "dist"), false);
+    const result = await reportOf(join(project.folder, "dist"), false, "none");
     expect(result).toMatchObject({ isolated: false, one: node.one, two: node.one });
   });
 });

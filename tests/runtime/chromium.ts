@@ -14,16 +14,19 @@ const quiet = [
   ...["--disable-quic", "--no-first-run"],
 ];
 
-/** Of a headless Chromium with a GPU in software, or without any. */
-export const launchOptions = (gpu: "software" | "none") => ({
+/** WebGPU in software, WebGL in software, or no GPU at all. */
+const gpus = {
+  software: ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
+  webgl: ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"],
+  none: ["--disable-gpu"],
+};
+
+export const launchOptions = (gpu: keyof typeof gpus) => ({
   executablePath: chromiumPath!,
-  args: [
-    ...quiet,
-    ...(gpu === "software" ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-gpu"]),
-  ],
+  args: [...quiet, ...gpus[gpu]],
 });
 
-export const launch = (gpu: "software" | "none"): Promise<Browser> => chromium.launch(launchOptions(gpu));
+export const launch = (gpu: keyof typeof gpus): Promise<Browser> => chromium.launch(launchOptions(gpu));
 
 const types: Record<string, string> = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
 
@@ -42,4 +45,20 @@ export async function serve(folder: string, isolated: boolean): Promise<{ url: s
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, close: () => server.close() };
+}
+
+/** Serves a folder on loopback, opens it in a headless browser, and waits for what the page reports. */
+export async function reportOf(folder: string, isolated: boolean, gpu: keyof typeof gpus): Promise<unknown> {
+  const [site, browser] = [await serve(folder, isolated), await launch(gpu)];
+  try {
+    const page = await browser.newPage();
+    await page.goto(site.url);
+    const reported = await page.waitForFunction(() => (globalThis as { reported?: unknown }).reported, null, {
+      timeout: 120_000,
+    });
+    return await reported.jsonValue();
+  } finally {
+    await browser.close();
+    site.close();
+  }
 }

@@ -77,28 +77,6 @@ describe("the packed package in an empty project", () => {
     });
   }
 
-  test("works in TensorFlow.js's package as its users import it, and with its types", () => {
-    run(
-      "npm",
-      ["install", "--no-save", "--no-audit", "--no-fund", "--prefer-offline", "@tensorflow/tfjs@4.22.0"],
-      project.folder,
-    );
-    const said = JSON.parse(run(process.execPath, ["tfjs_main.js"], project.folder));
-    const read = ["Dense", "BatchNormalization", "RMSNormalization"];
-    expect(said).toEqual({ isLayer: true, learned: true, read, difference: 0 });
-    const compilerOptions = {
-      ...{ strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
-      // TensorFlow.js's own types do not hold up without it.
-      ...{ skipLibCheck: true, types: [], noEmit: true, target: "es2022", lib: ["es2023", "esnext.disposable", "dom"] },
-      ...{ module: "nodenext", moduleResolution: "nodenext" },
-    };
-    writeFileSync(
-      join(project.folder, "tsconfig.tfjs.json"),
-      JSON.stringify({ compilerOptions, files: ["types_tfjs.ts"] }),
-    );
-    run(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.tfjs.json"], project.folder);
-  });
-
   test("builds for the browser with Vite, without a trace of Node", () => {
     writeFileSync(
       join(project.folder, "index.html"),
