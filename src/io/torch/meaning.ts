@@ -19,7 +19,7 @@ export class StoredTensor {
     readonly offset: number,
     readonly shape: readonly number[],
     readonly strides: readonly number[],
-    /** One more than the last place that it has in the storage, or `offset` where it is empty. */
+    /** One more than the last place that it has in the storage. */
     readonly end: number,
   ) {}
 }
@@ -54,11 +54,12 @@ const tensorOf: Call = ([storage, offset, shape, strides], wrong, file) => {
   }
   // An expanded tensor (stride 0) could make any number of elements of one.
   const size = elementsWithin(shape, storage.length, file, `storage ${JSON.stringify(storage.key)}`);
-  let end = offset;
   if (strides.length !== shape.length || !strides.every(isWhole)) {
     throw wrong("Strides are whole numbers, one for each axis", `[${strides.join(", ")}] for [${shape.join(", ")}]`);
   }
-  if (size > 0) end += 1 + shape.reduce((sum, extent, axis) => sum + (extent - 1) * strides[axis]!, 0);
+  // PyTorch saves an empty view with its offset, which may lie beyond the storage.
+  if (size === 0) return new StoredTensor(storage, 0, shape, strides, 0);
+  const end = offset + 1 + shape.reduce((sum, extent, axis) => sum + (extent - 1) * strides[axis]!, 0);
   if (end > storage.length) {
     throw wrong("A tensor lies within its storage", `${end} elements of ${storage.length}`, "The file is damaged");
   }
