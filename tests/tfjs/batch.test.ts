@@ -5,7 +5,6 @@ import { BatchNormalization, LayerNormalization, useKernels } from "../../src/tf
 import { byHand, draw, error, type Operands, placesOf } from "./by_hand.js";
 import { start } from "./setup.js";
 
-beforeAll(() => start("cpu"));
 afterEach(() => void useKernels(true));
 
 const channels = (shape: number[], axis: number) =>
@@ -27,7 +26,13 @@ function train(layer: tfl.layers.Layer, x: tf.Tensor, kwargs = {}) {
 const moved = (from: number, momentum: number, batch: Float64Array) =>
   batch.map((v) => momentum * from + (1 - momentum) * v);
 
-describe.each([true, false])("BatchNormalization, kernels %s", (kernels) => {
+describe.each([
+  ["cpu", true],
+  ["wasm", true],
+  ["cpu", false],
+] as const)("BatchNormalization on the %s backend, kernels %s", (backend, kernels) => {
+  beforeAll(() => start(backend));
+
   test.each([
     [[6, 5], 1],
     [[4, 3, 7], 1],
@@ -163,6 +168,8 @@ describe.each([true, false])("BatchNormalization, kernels %s", (kernels) => {
 });
 
 describe("beside TensorFlow.js's own layer", () => {
+  beforeAll(() => start("cpu"));
+
   test.each([[[8, 5]], [[4, 3, 5]], [[2, 3, 4, 5]]])(
     "channels last %j: y, dx, moving statistics and evaluation agree",
     (shape) => {

@@ -83,6 +83,19 @@ describe.each(["cpu", "wasm"] as const)("on the %s backend", (backend) => {
     model.dispose();
   });
 
+  test("with kernels, none of TensorFlow.js's takes part in forward or gradient but the copy that it keeps", async () => {
+    const layer = new LayerNormalization();
+    const x = tf.randomNormal([5, 4]);
+    tf.dispose(layer.apply(x) as tf.Tensor);
+    const weights = layer.trainableWeights.map((w) => w.read());
+    const slope = tf.grads((t: tf.Tensor) => layer.apply(t) as tf.Tensor);
+    const names = async () => (await tf.profile(() => slope([x, ...weights], x))).kernelNames;
+    const own = (all: string[]) => all.filter((name) => !["Identity", "unnamed scope"].includes(name));
+    expect(own(await names())).toEqual([]);
+    useKernels(false);
+    expect(own(await names())).toContain("Mean");
+  });
+
   test("a gradient that is recorded and never asked for leaves nothing behind", () => {
     const layer = new LayerNormalization();
     const x = tf.randomNormal([5, 4]);
