@@ -13,6 +13,8 @@ export interface MutationOptions {
   readonly mutations?: readonly Mutation[];
   /** Bytes that a reading may take beyond four times the file's: what the reader needs for any file. 8 MiB. */
   readonly allowance?: number;
+  /** Milliseconds that a reading may take; 2000. */
+  readonly within?: number;
 }
 
 export interface Outcomes {
@@ -27,13 +29,13 @@ export interface Outcomes {
 }
 
 /**
- * Reads changed files one after the other. A reading ends with a value or a FormatError, within 2 seconds and within memory
+ * Reads changed files one after the other. A reading ends with a value or a FormatError, within bounded time and within memory
  * measured by the size of the file; anything else throws, with the number of the file and what was done to it.
  */
 export async function readMutated(
   samples: readonly Uint8Array[],
   read: (bytes: Uint8Array) => unknown,
-  { files = 10_000, seed = 1, mutations = [], allowance = 8 * 2 ** 20 }: MutationOptions = {},
+  { files = 10_000, seed = 1, mutations = [], allowance = 8 * 2 ** 20, within = 2000 }: MutationOptions = {},
 ): Promise<Outcomes> {
   const outcomes: Outcomes = { files, accepted: 0, refused: 0, slowest: 0, most: 0 };
   for (let i = 0; i < files; i++) {
@@ -55,7 +57,7 @@ export async function readMutated(
     const grown = memory() - before;
     outcomes.slowest = Math.max(outcomes.slowest, took);
     outcomes.most = Math.max(outcomes.most, grown);
-    if (took > 2000) throw new Error(`file ${i} (seed ${seed + i}) took ${took.toFixed()} ms`);
+    if (took > within) throw new Error(`file ${i} (seed ${seed + i}) took ${took.toFixed()} ms`);
     if (grown > 4 * bytes.length + allowance) {
       throw new Error(`file ${i} (seed ${seed + i}, ${bytes.length} bytes) took ${grown} bytes of memory`);
     }

@@ -56,6 +56,8 @@ interface Hdf5Node {
 export type ReadAt = (from: number, to: number) => Uint8Array;
 
 export interface Hdf5Host {
+  /** Hands over what the library prints. */
+  hear(listen: (...text: unknown[]) => void): void;
   /** Loads h5wasm; called when what the library prints is already heard. */
   load(): Promise<{ ready: Promise<Hdf5Module> }>;
   openPlace(place: Hdf5Place): { read: ReadAt; close(): void };
@@ -86,9 +88,7 @@ export async function serveHdf5(host: Hdf5Host): Promise<(request: Hdf5Request) 
     const reason = /^\s*#\d+: .*?\(\): (.*)/.exec(text.join(" "))?.[1];
     wrong = reason ?? wrong ?? "the HDF5 library reports an error";
   };
-  console.error = listen;
-  console.warn = listen;
-  console.log = listen;
+  host.hear(listen);
 
   let limit = Number.POSITIVE_INFINITY;
   const { grow } = WebAssembly.Memory.prototype;
@@ -162,6 +162,11 @@ export async function serveHdf5(host: Hdf5Host): Promise<(request: Hdf5Request) 
       forget();
       throw error;
     }
+  };
+
+  const close = (number: number): void => {
+    files.get(number)?.close();
+    files.delete(number);
   };
 
   const textsOf = (id: bigint, path: string, name: string, size: number): string[] => {
@@ -293,7 +298,14 @@ export async function serveHdf5(host: Hdf5Host): Promise<(request: Hdf5Request) 
     }
     if (request.kind === "open") {
       limit = h5.HEAPU8.length + working + 2 * request.size;
-      return list(openFile(request.file, request.place, request.size), request.size);
+      const id = openFile(request.file, request.place, request.size);
+      try {
+        return list(id, request.size);
+      } catch (error) {
+        // What is wrong with the file is the message, and not what goes wrong as it is closed.
+        if (error instanceof Wrong) close(request.file);
+        throw error;
+      }
     }
     const file = files.get(request.file);
     if (request.kind === "read") {
@@ -301,8 +313,7 @@ export async function serveHdf5(host: Hdf5Host): Promise<(request: Hdf5Request) 
       limit = file!.heap + working + 4 * request.bytes;
       return readDataset(file!.id, request.path, request.bytes);
     }
-    file?.close();
-    files.delete(request.file);
+    close(request.file);
     return null;
   };
 
@@ -311,8 +322,9 @@ export async function serveHdf5(host: Hdf5Host): Promise<(request: Hdf5Request) 
       const value = answer(request);
       host.post({ value, heap: h5.HEAPU8.length }, value instanceof Uint8Array ? [value.buffer as ArrayBuffer] : []);
     } catch (error) {
-      const { message } = error as Error;
       const told = error instanceof Wrong;
+      // What C++ throws arrives as a number or an object of the library's own.
+      const message = (error as { message?: string } | null)?.message ?? `an exception (${String(error)})`;
       const at = told ? error.at : "HDF5 library";
       host.post({ wrong: message, at, broken: !told, heap: h5.HEAPU8.length }, []);
     }

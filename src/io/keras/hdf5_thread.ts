@@ -22,5 +22,3 @@ export const READY = "ready";
 export interface NotLoaded {
   readonly notLoaded: string;
 }
-
-export const missingLibrary = "h5wasm, which reads and writes HDF5, is not installed: npm install h5wasm";

@@ -1,3 +1,6 @@
+// biome-ignore-all assist/source/organizeImports: worker_console.js must come before h5wasm
+import { hear } from "./worker_console.js";
+import * as h5wasm from "h5wasm";
 import type { Hdf5Place } from "./hdf5_messages.js";
 import { type Hdf5Module, serveHdf5 } from "./hdf5_program.js";
 import { READY } from "./hdf5_thread.js";
@@ -17,10 +20,10 @@ function openPlace(place: Hdf5Place): { read: (from: number, to: number) => Uint
   return { read: (from, to) => new Uint8Array(reader.readAsArrayBuffer(place.blob.slice(from, to))), close() {} };
 }
 
-const load = async (): Promise<{ ready: Promise<Hdf5Module> }> =>
-  (await import("h5wasm")) as unknown as { ready: Promise<Hdf5Module> };
+// Not imported when it is needed but at once: bundlers make one file of a worker, which can have no parts to load later.
+const load = async (): Promise<{ ready: Promise<Hdf5Module> }> => h5wasm as unknown as { ready: Promise<Hdf5Module> };
 
-serveHdf5({ load, openPlace, post }).then(
+serveHdf5({ hear, load, openPlace, post }).then(
   (serve) => {
     addEventListener("message", ({ data }) => serve(data));
     post(READY);

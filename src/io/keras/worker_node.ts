@@ -1,13 +1,14 @@
 import { Worker } from "node:worker_threads";
 import type { Hdf5Place, Hdf5Reply } from "./hdf5_messages.js";
 import { serveHdf5 } from "./hdf5_program.js";
-import { type Hdf5Listener, type Hdf5Thread, missingLibrary, type NotLoaded, READY } from "./hdf5_thread.js";
+import { type Hdf5Listener, type Hdf5Thread, type NotLoaded, READY } from "./hdf5_thread.js";
 
 /** What the worker reads by itself, part by part: in Node a file. All else is sent to it. */
 export const placeOf = (input: unknown): Hdf5Place | null => (typeof input === "string" ? { path: input } : null);
 
 // What the program is given in Node. Text, as the program itself becomes: it has neither imports nor a file of its own.
 const host = `{
+  hear: (listen) => { console.log = console.warn = console.error = listen; },
   load: () => import(threads.workerData),
   post: (reply, transfer) => threads.parentPort.postMessage(reply, transfer),
   openPlace: ({ bytes, path }) => {
@@ -30,7 +31,7 @@ export function startThread(listener: Hdf5Listener): Hdf5Thread | { reason: stri
   try {
     library = import.meta.resolve("h5wasm");
   } catch {
-    return { reason: missingLibrary };
+    return { reason: "none: h5wasm is not installed" };
   }
   const source = `
     const threads = require("node:worker_threads");
