@@ -6,7 +6,7 @@ import { modelBytes, type Numbers } from "../onnx_model.js";
 import { ownTensor } from "../onnx_runtime.js";
 import { difference, runOnnx } from "./ort.js";
 
-/** Operators that a loaded model has for floats, and that do not go out again, with what is said of them. */
+/** Operators that a loaded model has for floats, and of which forms do not go out again, with what is said of them. */
 const refused: Record<string, RegExp> = {
   TopK: /follows the input's numbers/,
   ScatterElements: /the op scatter_add: /,
@@ -45,13 +45,17 @@ test("the operators that loadOnnx computes in tensors go out again and give the 
       const ours = noGrad(() => model.forward(x));
       // Whole numbers and truth values are computed by JavaScript; of nothing there is nothing to write.
       if (ours.dtype === "int32" || ours.size === 0) continue;
-      if (op in refused) expect(() => exportOnnx(model, x)).toThrow(refused[op]);
-      else {
-        const ran = (await runOnnx(exportOnnx(model, x), { input: x })).get("output")!;
-        if (!(difference(ran.data, ours.dataSync()) < 1e-5)) wrong.push(op);
-        expect(ran.shape).toEqual(ours.shape);
-        written.add(op);
+      let bytes: Uint8Array;
+      try {
+        bytes = exportOnnx(model, x);
+      } catch (error) {
+        expect(String(error), op).toMatch(refused[op] ?? /nothing/);
+        continue;
       }
+      const ran = (await runOnnx(bytes, { input: x })).get("output")!;
+      if (!(difference(ran.data, ours.dataSync()) < 1e-5)) wrong.push(op);
+      expect(ran.shape).toEqual(ours.shape);
+      written.add(op);
       model.dispose();
     }
   }
