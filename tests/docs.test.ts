@@ -14,6 +14,7 @@ const modules: Record<string, () => Promise<unknown>> = {
   "evenkeel/data": () => import("../src/data/index.js"),
   "evenkeel/io": () => import("../src/io/index.js"),
   "evenkeel/train": () => import("../src/train/index.js"),
+  "onnxruntime-web": () => import("onnxruntime-web"),
   "evenkeel/tfjs": () => import("../src/tfjs/index.js"),
   "@tensorflow/tfjs": tensorflow,
 };
@@ -40,6 +41,7 @@ const pages = ["profile.md", "capture.md", "from-tensorflow-js.md", ...norms].fi
 const guides: Record<string, Record<string, string>> = {
   "from-pytorch.md": { "model.pt": "guide_model.pt" },
   "from-keras.md": { "model.keras": "guide_model.keras" },
+  "onnx.md": {},
 };
 
 /** A block as a function body: imports become requires, so that the sources are what runs. */

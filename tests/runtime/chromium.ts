@@ -28,7 +28,10 @@ export const launchOptions = (gpu: keyof typeof gpus) => ({
 
 export const launch = (gpu: keyof typeof gpus): Promise<Browser> => chromium.launch(launchOptions(gpu));
 
-const types: Record<string, string> = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
+const types: Record<string, string> = {
+  ...{ ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css" },
+  ".wasm": "application/wasm",
+};
 
 /** Serves a folder on loopback, with the headers of cross-origin isolation or without them. */
 export async function serve(folder: string, isolated: boolean): Promise<{ url: string; close: () => void }> {
