@@ -17,9 +17,9 @@ interface AxesOptions {
 export abstract class AxesNormLayer<O extends AxesOptions> extends NormLayer<O> {
   readonly axis: readonly number[];
 
-  protected constructor(owner: string, given: object | undefined, defaults: O) {
-    super(owner, given, defaults);
-    this.axis = readAxes(`${owner}: axis`, this.options.axis);
+  protected constructor(given: object | undefined, defaults: O) {
+    super(given, defaults);
+    this.axis = readAxes(`${this.owner}: axis`, this.options.axis);
   }
 
   protected override affineAxes(shape: LayerShape): number[] {

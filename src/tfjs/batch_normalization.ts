@@ -55,7 +55,7 @@ export class BatchNormalization extends NormLayer<typeof defaults> {
   movingVariance: LayerVariable | null = null;
 
   constructor(options?: BatchNormalizationOptions) {
-    super("BatchNormalization", options, defaults);
+    super(options, defaults);
     this.axis = readAxis("BatchNormalization: axis", this.options.axis);
     this.momentum = checkProbability("BatchNormalization: momentum", this.options.momentum);
   }

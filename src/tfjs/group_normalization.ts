@@ -40,13 +40,13 @@ export class GroupNormalization extends NormLayer<typeof defaults> {
   readonly axis: number;
   readonly groups: number;
 
-  constructor(options?: GroupNormalizationOptions, owner = "GroupNormalization") {
-    super(owner, options, defaults);
-    this.axis = readAxis(`${owner}: axis`, this.options.axis);
+  constructor(options?: GroupNormalizationOptions) {
+    super(options, defaults);
+    this.axis = readAxis(`${this.owner}: axis`, this.options.axis);
     this.groups = this.options.groups;
     if (this.groups === -1 || (Number.isInteger(this.groups) && this.groups >= 1)) return;
     throw new OptionError({
-      rule: `${owner}: groups is a whole number of at least 1, or -1 for one group a channel`,
+      rule: `${this.owner}: groups is a whole number of at least 1, or -1 for one group a channel`,
       got: String(this.groups),
     });
   }
@@ -79,7 +79,7 @@ export class InstanceNormalization extends GroupNormalization {
     // A saved one says groups: -1, which makes it a group normalization to Keras.
     const { groups = -1, ...own } = (options ?? {}) as GroupNormalizationOptions;
     if (groups !== -1) throw unknownName("InstanceNormalization has one group for each channel", "groups", []);
-    super({ ...own, groups: -1 }, "InstanceNormalization");
+    super({ ...own, groups: -1 });
   }
 }
 

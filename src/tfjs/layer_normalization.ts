@@ -27,7 +27,7 @@ export class LayerNormalization extends AxesNormLayer<typeof defaults> {
   static readonly defaults = defaults;
 
   constructor(options?: LayerNormalizationOptions) {
-    super("LayerNormalization", options, defaults);
+    super(options, defaults);
   }
 
   protected override normalized(x: Tensor): Tensor {

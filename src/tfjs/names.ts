@@ -12,6 +12,9 @@ export interface NormClass extends serialization.SerializableConstructor<seriali
 const classes: NormClass[] = [];
 let keras = false;
 
+/** The last part of className: what errors and names of layers say. */
+export const ownName = (layer: NormClass): string => layer.className.split(">").at(-1)!;
+
 export const savedName = (layer: NormClass): string => (keras ? layer.kerasName : layer.className);
 
 type Registry = serialization.SerializationMap["classNameMap"];
@@ -23,7 +26,7 @@ const registry = (): Registry => serialization.SerializationMap.getMap().classNa
  */
 export function register(layer: NormClass): void {
   classes.push(layer);
-  serialization.registerClass(layer, ...(layer.className.split(">") as [string, string]));
+  serialization.registerClass(layer, "Evenkeel", ownName(layer));
   registry()[layer.kerasName] ??= [layer, layer.fromConfig];
 }
 

@@ -5,7 +5,7 @@ import { checkNonNegative } from "../base/options.js";
 import { formatShape, type Shape } from "../base/shape.js";
 import { type Constraint, type Initializer, type Regularizer, saved } from "./identifiers.js";
 import { optionsOfConfig, readLayerOptions } from "./layer_options.js";
-import { type NormClass, savedName } from "./names.js";
+import { type NormClass, ownName, savedName } from "./names.js";
 
 export type Kwargs = Parameters<layers.Layer["call"]>[1];
 
@@ -25,13 +25,14 @@ export abstract class NormLayer<O extends CommonOptions> extends layers.Layer {
   /** Lengths of gamma and beta by axis, counted from the front. */
   #lengths: ReadonlyMap<number, number> = new Map();
 
-  protected constructor(
-    protected readonly owner: string,
-    given: object | undefined,
-    defaults: O,
-  ) {
+  /** The class, in errors. */
+  protected readonly owner: string;
+
+  protected constructor(given: object | undefined, defaults: O) {
+    const owner = ownName(new.target as unknown as NormClass);
     const { forLayer, own } = readLayerOptions(owner, given, defaults);
     super({ ...forLayer, name: forLayer.name ?? freshName(owner) });
+    this.owner = owner;
     this.supportsMasking = true;
     this.options = own;
     this.epsilon = checkNonNegative(`${owner}: epsilon`, own.epsilon);

@@ -26,7 +26,7 @@ export class RMSNormalization extends AxesNormLayer<typeof defaults> {
   static readonly defaults = defaults;
 
   constructor(options?: RMSNormalizationOptions) {
-    super("RMSNormalization", options, defaults);
+    super(options, defaults);
   }
 
   protected override buildWeights(lengths: number[]): void {

@@ -44,7 +44,7 @@ describe.each([
     const o = draw(shape, shape[axis]!, 5);
     const want = byHand({ ...o, gamma: o.gamma.fill(1), beta: o.beta.fill(0) }, channels(shape, axis), { eps: 1e-3 });
     const got = train(new BatchNormalization({ axis, momentum: 0.7 }), tf.tensor(o.x, shape));
-    expect(error(got.y, want.y)).toBeLessThan(6e-7);
+    expect(error(got.y, want.y)).toBeLessThan(2.5e-7);
     expect(error(got.mean, moved(0, 0.7, want.mean))).toBeLessThan(3e-7);
     expect(error(got.variance, moved(1, 0.7, want.variance))).toBeLessThan(3e-7);
   });
@@ -60,8 +60,8 @@ describe.each([
     layer.apply(x);
     layer.setWeights([o.gamma, o.beta, given.mean, given.variance].map((v) => tf.tensor1d(v)));
     const forward = (t: tf.Tensor) => layer.apply(t) as tf.Tensor;
-    expect(error(numbers(forward(x)), want.y)).toBeLessThan(6e-7);
-    expect(error(numbers(tf.grad(forward)(x, tf.tensor(o.dy, shape))), want.dx)).toBeLessThan(6e-7);
+    expect(error(numbers(forward(x)), want.y)).toBeLessThan(2.5e-7);
+    expect(error(numbers(tf.grad(forward)(x, tf.tensor(o.dy, shape))), want.dx)).toBeLessThan(2.5e-7);
     expect(layer.getWeights().slice(2).flatMap(numbers)).toEqual(
       [...given.mean, ...given.variance].map((v) => Math.fround(v)),
     );
@@ -100,7 +100,7 @@ describe.each([
     layer.apply(x);
     layer.setWeights([tf.tensor1d(o.gamma), tf.tensor1d(o.beta), ...layer.getWeights().slice(2)]);
     const got = train(layer, x, { mask });
-    expect(error(got.y, want.y)).toBeLessThan(6e-7);
+    expect(error(got.y, want.y)).toBeLessThan(2.5e-7);
     expect(error(got.mean, moved(0, 0.99, want.mean))).toBeLessThan(3e-7);
     expect(error(got.variance, moved(1, 0.99, want.variance))).toBeLessThan(3e-7);
     const forward = (t: tf.Tensor) => layer.apply(t, { training: true, mask }) as tf.Tensor;
@@ -192,7 +192,7 @@ describe("beside TensorFlow.js's own layer", () => {
     const slope = (l: tfl.layers.Layer) =>
       numbers(tf.grad((t) => l.apply(t, { training: true }) as tf.Tensor)(x, tf.tensor(o.dy, shape)));
     const [ours, stock] = [new BatchNormalization({ axis: 1 }), tfl.layers.batchNormalization({ axis: 1 })];
-    expect(error(train(ours, x).y, want.y)).toBeLessThan(6e-7);
+    expect(error(train(ours, x).y, want.y)).toBeLessThan(2.5e-7);
     expect(error(slope(ours), want.dx)).toBeLessThan(1e-6);
     expect(error(train(stock, x).y, want.y)).toBeGreaterThan(0.1);
     expect(() => slope(stock)).toThrow(/must match the product of shape/);

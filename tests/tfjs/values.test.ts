@@ -149,12 +149,12 @@ describe.each(ways)("on the %s backend, kernels %s", (backend, kernels) => {
       const want = byHand(used, c.places, { eps: c.eps, centred: c.centred ?? true });
       const got = run(c, o, affine);
       expect(got.shape).toEqual(c.shape);
-      // Ten roundings of float32 at the size of the result: sums of a few dozen values, and the products about them.
-      expect(error(got.y, want.y)).toBeLessThan(6e-7);
-      expect(error(got.dx, want.dx)).toBeLessThan(1e-6);
+      // What the kernels promise of y; about three roundings of float32 for dx, and sums of a hundred terms in float32 for the rest.
+      expect(error(got.y, want.y)).toBeLessThan(2.5e-7);
+      expect(error(got.dx, want.dx)).toBeLessThan(3e-7);
       expect(got.dgamma === null).toBe(affine.scale === false);
-      if (got.dgamma) expect(error(got.dgamma, want.dgamma)).toBeLessThan(1e-6);
-      if (got.dbeta) expect(error(got.dbeta, want.dbeta)).toBeLessThan(1e-6);
+      if (got.dgamma) expect(error(got.dgamma, want.dgamma)).toBeLessThan(5e-7);
+      if (got.dbeta) expect(error(got.dbeta, want.dbeta)).toBeLessThan(5e-7);
     }
   });
 });
