@@ -62,7 +62,7 @@ async function convert(from: string, to: string, options: Options): Promise<numb
     });
     const complete = report.missing.length === 0 && report.leftOver.length === 0;
     const written = complete || options.partial === true;
-    if (written) await saveTensors(tensors, to);
+    if (written) await saveTensors(tensors, to, template);
     say(textTable({ title: "", head: ["in", "out", "shape", "", "how"], rows: report.rows() }, "left"));
     for (const { layer, kind, options: o } of report.layers) say(`${layer}: ${kind} ${JSON.stringify(o)}`);
     say(`\n${report.summary()}${written ? `. Written: ${to}` : ""}`);

@@ -1,8 +1,11 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import * as tfl from "@tensorflow/tfjs-layers";
 import { beforeAll, expect, test } from "vitest";
 import { nn, scope, tensor } from "../../src/index.js";
-import { convertTensors, normOptions } from "../../src/io/index.js";
+import { convertTensors, normOptions, openTensors, saveTensors, saveTfjs } from "../../src/io/index.js";
 import { start } from "../tfjs/setup.js";
 
 beforeAll(() => start("cpu"));
@@ -115,4 +118,44 @@ test("an embedding and a 1-D convolution too", async () => {
   });
   for (const [i, v] of wanted.entries()) expect(got[i]).toBeCloseTo(v, 5);
   ours.dispose();
+});
+
+test("a model.json goes to safetensors and back through files, and TensorFlow.js loads it again", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "evenkeel-tfjs-"));
+  const [model, torch, again] = ["model.json", "torch.safetensors", "again.json"].map((name) => join(folder, name));
+  const theirs = tfl.sequential({
+    layers: [
+      tfl.layers.conv2d({ inputShape: [6, 6, 2], filters: 3, kernelSize: 3, name: "stem" }),
+      tfl.layers.batchNormalization({ name: "norm", momentum: 0.9 }),
+      tfl.layers.flatten(),
+      tfl.layers.dense({ units: 4, name: "head" }),
+    ],
+  });
+  try {
+    saveTfjs(weightsOf(theirs, 7), model!, { topology: JSON.parse(theirs.toJSON() as unknown as string) });
+    const file = await openTensors(model!);
+    const there = await convertTensors(file, { to: "evenkeel", flatten: { head: [3, 4, 4] } });
+    expect(there.report.layers).toEqual([
+      { layer: "norm", kind: "BatchNorm", options: { eps: 1e-3, momentum: 0.1, runningVariance: "biased" } },
+    ]);
+    await saveTensors(there.tensors, torch!);
+    const saved = await openTensors(torch!);
+    const back = await convertTensors(saved, { to: "tfjs", template: file, flatten: { head: [3, 4, 4] } });
+    expect([back.report.missing, back.report.leftOver]).toEqual([[], []]);
+    await saveTensors(back.tensors, again!, file);
+    for (const opened of [file, saved]) opened.close();
+    const { modelTopology, weightsManifest } = JSON.parse(readFileSync(again!, "utf8"));
+    const bytes = readFileSync(join(folder, weightsManifest[0].paths[0]));
+    const loaded = await tfl.loadLayersModel(
+      tf.io.fromMemory({
+        ...{ modelTopology, weightSpecs: weightsManifest[0].weights },
+        weightData: bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer,
+      }),
+    );
+    const x = tf.randomNormal([3, 6, 6, 2], 0, 1, "float32", 5);
+    const [wanted, got] = [theirs, loaded].map((m) => (m.predict(x) as tf.Tensor).dataSync());
+    expect(got).toEqual(wanted);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
