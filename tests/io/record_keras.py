@@ -262,6 +262,9 @@ def small_ones():
             shape = (7, 3) if i == 1 else (9,)
             group.create_dataset(f"chunked{i}", data=numbers(*shape), chunks=True, **storage)
         group["outside"] = h5py.ExternalLink("elsewhere.h5", "/x")
+    # 8 MiB that deflate makes small.
+    with h5py.File(folder / "keras_zeros.h5", "w") as h5:
+        h5.create_dataset("zeros", data=np.zeros((2048, 1024), "float32"), chunks=(256, 1024), compression="gzip", compression_opts=9)
     expected.pop("")
 
 
