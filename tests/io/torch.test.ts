@@ -212,7 +212,10 @@ describe("hostile checkpoints", () => {
       `}q\0${Array.from({ length: 24 }, (_, i) => `0}q${String.fromCharCode(i + 1)}(${text("a")}h${String.fromCharCode(i)}${text("b")}h${String.fromCharCode(i)}u`).join("")}.`,
       /names without end/,
     ],
-    ["containers without end", `(${"}".repeat(10_000)}t.`, /4 bytes for each list/],
+    ["containers without end", `(${"}".repeat(10_000)}t.`, /24 bytes for each dictionary/],
+    ["marks without end", "(".repeat(2000), /1000 lists and tuples/],
+    ["a stack without end", "N".repeat(2 ** 20 + 1), /1048576 values wait/],
+    ["numbers out of the way", "Nr\xff\xff\xff\xff.", /numbered from 0 on; got 4294967295/],
     ["an odd dictionary", "}(Nu.", /Keys and values/],
     ["a key of a list", "}]Ns.", /Keys are texts and numbers/],
     [

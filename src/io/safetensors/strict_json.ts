@@ -13,6 +13,9 @@ const LEAST_CONTAINER = 16;
 const LONGEST_NUMBER = 64;
 
 const numberToken = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/;
+const QUOTE = 34;
+const BACKSLASH = 92;
+
 const words: readonly (readonly [string, Json])[] = [
   ["true", true],
   ["false", false],
@@ -49,7 +52,9 @@ export function parseStrictJson(bytes: Uint8Array, file: string, at: number): Js
   const string = (wanted: string): string => {
     if (text[place] !== '"') throw wrong(wanted);
     let end = place + 1;
-    for (; end < text.length && text[end] !== '"'; end++) if (text[end] === "\\") end++;
+    for (let code = text.charCodeAt(end); end < text.length && code !== QUOTE; code = text.charCodeAt(end)) {
+      end += code === BACKSLASH ? 2 : 1;
+    }
     try {
       const result = JSON.parse(text.slice(place, end + 1)) as string;
       place = end + 1;

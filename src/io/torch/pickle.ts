@@ -8,6 +8,13 @@ export class Named {
 /** What a pickle is read to: dictionaries as Maps, lists and tuples as arrays, and what `Meaning` makes of the rest. */
 export type Pickled = null | boolean | number | bigint | string | Uint8Array | object;
 
+/** What torch writes has 60 and 7 at least. */
+const BYTES_OF_DICTIONARY = 24;
+const BYTES_OF_LIST = 5;
+const DEEPEST = 1000;
+/** Lists are filled in portions of 1000; a tuple lies there whole. */
+const HIGHEST_STACK = 2 ** 20;
+
 /** What names and calls of a pickle mean. Each throws FormatError by way of `wrong` for what it does not know. */
 export interface Meaning {
   readonly isKnown: (name: string) => boolean;
@@ -33,8 +40,9 @@ export function readPickle(bytes: Uint8Array, meaning: Meaning, file: string, en
   let place = 0;
   let stack: Pickled[] = [];
   const outer: Pickled[][] = [];
-  const memo = new Map<number, Pickled>();
-  let containers = 0;
+  const memo: Pickled[] = [];
+  let memoized = 0;
+  let explained = 0;
   let opcode = 0;
 
   const wrong: Complaining = (rule, got, fix) =>
@@ -56,6 +64,7 @@ export function readPickle(bytes: Uint8Array, meaning: Meaning, file: string, en
     return value;
   };
   const mark = (): void => {
+    if (outer.length >= DEEPEST) throw wrong(`At most ${DEEPEST} lists and tuples are begun inside each other`, "more");
     outer.push(stack);
     stack = [];
   };
@@ -66,10 +75,13 @@ export function readPickle(bytes: Uint8Array, meaning: Meaning, file: string, en
     stack = before;
     return items;
   };
-  /** A container takes a hundred bytes of memory: a file shall not ask for them with one byte each. What torch writes has 10 for each. */
+  /** An empty Map takes 200 bytes of memory and an array 40: a file shall not ask for them with one byte each. */
   const made = <T extends Pickled>(container: T): T => {
-    if (++containers > bytes.length / 4 + 64)
-      throw wrong("A pickle has 4 bytes for each list, tuple and dictionary", "less");
+    explained += container instanceof Map ? BYTES_OF_DICTIONARY : BYTES_OF_LIST;
+    if (explained > bytes.length + 2048) {
+      const rule = `A pickle has ${BYTES_OF_DICTIONARY} bytes for each dictionary, ${BYTES_OF_LIST} for each list and tuple`;
+      throw wrong(rule, "less");
+    }
     return container;
   };
   const tuple = (length: number): void => {
@@ -115,9 +127,14 @@ export function readPickle(bytes: Uint8Array, meaning: Meaning, file: string, en
       dictionary.set(key, items[i + 1]!);
     }
   };
-  const remember = (key: number): void => void memo.set(key, top());
+  const remember = (key: number): void => {
+    // Numbered one after the other as they come, so never above the bytes.
+    if (key > bytes.length) throw wrong("What is remembered is numbered from 0 on", `${key}`);
+    memo[key] = top();
+    memoized++;
+  };
   const recall = (key: number): void => {
-    const value = memo.get(key);
+    const value = memo[key];
     if (value === undefined) throw wrong("What is recalled was remembered before", `number ${key}`);
     stack.push(value);
   };
@@ -200,7 +217,7 @@ export function readPickle(bytes: Uint8Array, meaning: Meaning, file: string, en
     117: () => set(sinceMark()),
     113: () => remember(bytes[skip(1)]!),
     114: () => remember(view.getUint32(skip(4), true)),
-    148: () => remember(memo.size),
+    148: () => remember(memoized),
     104: () => recall(bytes[skip(1)]!),
     106: () => recall(view.getUint32(skip(4), true)),
     99: function global() {
@@ -237,6 +254,7 @@ export function readPickle(bytes: Uint8Array, meaning: Meaning, file: string, en
     const step = opcodes[code];
     if (!step) throw wrong("A checkpoint's pickle has the opcodes that torch.save writes", `byte ${code}`, safer);
     step();
+    if (stack.length > HIGHEST_STACK) throw wrong(`At most ${HIGHEST_STACK} values wait for their list`, "more");
   }
   const result = pop();
   if (stack.length > 0 || outer.length > 0) throw wrong("A pickle ends with one value", "several");
