@@ -30,7 +30,7 @@ async function tensorflow(): Promise<unknown> {
 const folder = new URL("../docs/", import.meta.url);
 const textOf = (page: string): string => readFileSync(new URL(page, folder), "utf8");
 const norms = readdirSync(new URL("norms/", folder)).map((f) => `norms/${f}`);
-const pages = ["profile.md", "capture.md", "from-tensorflow-js.md", ...norms].filter(
+const pages = ["profile.md", "capture.md", "from-tensorflow-js.md", "onnx-import.md", ...norms].filter(
   (f) => f.endsWith(".md") && textOf(f).includes("```js\n"),
 );
 

@@ -235,7 +235,7 @@ const elementwise: Case[] = [
   ),
   ...unary(["Sqrt", "Log", "Reciprocal"], () => positive(3, 5), [9, 13]),
   ...unary(["Asin", "Acos", "Atanh"], () => unit(3, 5), [9]),
-  at("Acosh", [9], [given([1, 1.5, 2, 30])]),
+  at("Acosh", [9], [given([1.1, 1.5, 2, 30])]),
   at("Round", [11, 22], [given([0.5, 1.5, 2.5, -0.5, -1.5, 2.4, -2.6])]),
   ...unary(["Abs", "Neg", "Sign"], () => ints([5], -9, 9), [13]),
   at("IsNaN", [9, 13], [odd()]),

@@ -537,7 +537,8 @@ describe("what is refused", () => {
       { op: "Custom", domain: "mine", inputs: ["b"], outputs: ["c"] },
       { op: "If", inputs: ["c"], outputs: ["d"], attributes: { then_branch: branch, else_branch: branch } },
       { op: "RMSNormalization", inputs: ["d", "d"], outputs: ["e"] },
-      { op: "Resize", inputs: ["e"], attributes: { mode: "cubic" } },
+      { op: "Resize", inputs: ["e"], outputs: ["f"], attributes: { mode: "cubic" } },
+      { op: "MaxPool", inputs: ["f"], outputs: ["y", "at"], attributes: { kernel_shape: [2] } },
     ]);
     expect(() => load(init)).toThrow(UnsupportedKernel);
     for (const text of [
@@ -547,6 +548,7 @@ describe("what is refused", () => {
       "node 3 (If), node 0 (Scan): not there",
       "node 4 (RMSNormalization): there from opset 23 on",
       'node 5 (Resize): mode "cubic"',
+      "node 6 (MaxPool): the output Indices",
     ]) {
       expect(() => load(init)).toThrow(text);
     }

@@ -78,5 +78,6 @@ function lackOf(node: Node, opsets: Opsets, file: string, place: string): string
   if (!operator.lacks || node.attribute.some((a) => a.refAttrName !== "")) return null;
   const moved = Object.entries(operator.moved ?? {}).filter(([, m]) => version < m.at);
   const specs = Object.fromEntries(moved.map(([name, { kind }]) => [name, { kind }]));
-  return operator.lacks(readAttributes(node.attribute, { ...operator.attributes, ...specs }, version, file, place));
+  const attributes = readAttributes(node.attribute, { ...operator.attributes, ...specs }, version, file, place);
+  return operator.lacks(attributes, node.output.findLastIndex((name) => name !== "") + 1);
 }

@@ -106,7 +106,9 @@ export const poolOperators: OperatorTable = {
   MaxPool: {
     since: 8,
     inputs: [1, 1],
+    outputs: 2,
     attributes: { ...attributes, dilations: optional("ints", { since: 10 }), storage_order: int(0) },
+    lacks: (_attributes, outputs) => (outputs > 1 ? "the output Indices" : null),
     run: maxPooling,
   },
   AveragePool: {

@@ -185,7 +185,7 @@ export const reductionOperators: OperatorTable = {
     since: 1,
     inputs: [2, 2],
     outputs: 2,
-    attributes: { axis: int(-1), largest: { ...int(1), since: 1 }, sorted: { ...int(1), since: 11 } },
+    attributes: { axis: int(-1), largest: { ...int(1), since: 11 }, sorted: { ...int(1), since: 11 } },
     moved: { k: { kind: "int", input: 1, at: 10 } },
     run: topK,
   },
