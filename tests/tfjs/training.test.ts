@@ -156,3 +156,15 @@ describe.each(["cpu", "wasm"] as const)("on the %s backend", (backend) => {
     expect((layer.apply(tf.zeros([0, 3])) as tf.Tensor).shape).toEqual([0, 3]);
   });
 });
+
+test("a tensor that lies on another backend is fetched", async () => {
+  await start("cpu");
+  const x = tf.tensor2d([
+    [1, 2, 3],
+    [4, 6, 5],
+  ]);
+  await start("wasm");
+  const layer = new LayerNormalization();
+  const want = [-1.2238, 0, 1.2238, -1.2238, 1.2238, 0];
+  expect(error(numbers(layer.apply(x) as tf.Tensor), want)).toBeLessThan(1e-4);
+});
