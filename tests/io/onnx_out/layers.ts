@@ -223,10 +223,7 @@ const norms: Record<string, LayerCase> = {
   AdaLNZero: of(() => new nn.AdaLNZero(6, 3), normal([2, 5, 6]), vector),
   FiLM: of(() => new nn.FiLM(6, 3), plane, vector),
   SPADE: of(() => new nn.SPADE(6, 2, { hidden: 4 }), plane, normal([2, 2, 5, 7])),
-  "SPADE resized": {
-    ...of(() => new nn.SPADE(6, 2, { hidden: 4, base: "instance" }), plane, normal([2, 2, 3, 4])),
-    batch: { fixed: "the map is resized by a list of places" },
-  },
+  "SPADE resized": of(() => new nn.SPADE(6, 2, { hidden: 4, base: "instance" }), plane, normal([2, 2, 3, 4])),
   weightNorm: of(() => nn.weightNorm(new nn.Linear(6, 5)), rows),
   spectralNorm: of(() => nn.spectralNorm(new nn.Conv2d(6, 4, 3)), plane),
   weightStandardization: of(() => nn.weightStandardization(new nn.Conv2d(6, 4, 3)), plane),

@@ -67,8 +67,8 @@ export interface ExportOnnxOptions {
  * their names in stateDict. A model is float64 in the file if its parameters or inputs are; else all floating-point numbers are
  * float32, also where Evenkeel has statistics in float64.
  *
- * Throws FormatError for an op without a form in ONNX, with the module's path, and for results or constants that did not come from
- * ops; DeviceError for a model on another device; StateError for numbers changed in place; OptionError; FileError.
+ * Throws UnsupportedKernel for an op without a form in ONNX, with the module's path; FormatError for results or constants that did not
+ * come from ops; DeviceError for a model on another device; StateError for numbers changed in place; OptionError; FileError.
  * Source: ONNX, docs/IR.md and docs/Operators.md.
  */
 export function exportOnnx(model: Module, exampleInput: unknown, options?: ExportOnnxOptions): Uint8Array {
@@ -176,11 +176,12 @@ type Settings = { readonly opset: number; readonly integers: "int32" | "int64"; 
   readonly report: ((report: OnnxReport) => void) | undefined;
 };
 
-/** Batch sizes that no other length of the inputs is equal to, so that nothing happens to fit. */
-function batchSizes(example: Example): [number, number] {
-  const lengths = new Set(example.inputs.flatMap(({ tensor }) => tensor.shape));
-  const [a, b] = [3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37].filter((n) => !lengths.has(n));
-  return [a!, b!];
+/** Batch sizes that no length of the inputs or parameters is equal to, so that nothing happens to fit. */
+function batchSizes(model: Module, { inputs }: Example): [number, number] {
+  const lengths = new Set([...inputs.map(({ tensor }) => tensor), ...model.parameters()].flatMap(({ shape }) => shape));
+  const free: number[] = [];
+  for (let n = 3; free.length < 2; n++) if (!lengths.has(n)) free.push(n);
+  return free as [number, number];
 }
 
 function recordTwice(model: Module, example: Example, axes: (number | null)[] | null, o: Settings): Runs {
@@ -199,7 +200,7 @@ function recordTwice(model: Module, example: Example, axes: (number | null)[] | 
   const names = example.inputs.map(({ name }) => name);
   const axisOf = (name: string) => axes?.[names.indexOf(name)] ?? null;
   const input = axes?.findIndex((axis) => axis !== null) ?? -1;
-  const batch: Batch | null = input < 0 ? null : { sizes: batchSizes(example), input, axis: axes![input]! };
+  const batch: Batch | null = input < 0 ? null : { sizes: batchSizes(model, example), input, axis: axes![input]! };
   const first = run(batch ? otherExample(example, axisOf, batch.sizes[0], false) : example);
   try {
     const second = run(otherExample(example, axisOf, batch?.sizes[1] ?? 0, true));

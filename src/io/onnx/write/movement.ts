@@ -1,6 +1,6 @@
 import { numberOfElements, type Shape } from "../../../base/shape.js";
 import type { Exporter, Translations } from "./exporter.js";
-import type { Value } from "./graph.js";
+import type { Graph, Value } from "./graph.js";
 
 interface Placement {
   readonly whole: Shape;
@@ -15,6 +15,22 @@ const reduction =
   (op: string): Exporter =>
   ({ g, out }, { x }, { axes }: { axes: readonly number[] }) =>
     g.reduce(op, g.cast(x!, g.typeOf(out.dtype)), axes);
+
+/**
+ * Elements taken by number at the same places of each plane, as resizing to the nearest does: a list of places of one plane does,
+ * whatever the batch. Null for anything else.
+ */
+function inEachPlane(g: Graph, table: Value, index: Value): Value | null {
+  if (!index.constant || table.constant || table.shape[1] !== 1 || index.shape.length !== 2) return null;
+  const [planes, count] = index.shape as [number, number];
+  const plane = table.shape[0]! / planes;
+  const places = Int32Array.from(index.constant.numbers());
+  const within = places.subarray(0, count);
+  const alike = places.every((place, i) => place === Math.floor(i / count) * plane + within[i % count]!);
+  if (!Number.isInteger(plane) || !alike || within.some((place) => place >= plane)) return null;
+  const taken = g.gather(g.reshape(table, [planes, plane]), g.list(within, [count], "int32"), 1);
+  return g.reshape(taken, [planes, count, 1]);
+}
 
 export const movement: Translations = {
   reshape: ({ g, out }, { x }) => g.reshape(x!, out.shape),
@@ -57,5 +73,5 @@ export const movement: Translations = {
     );
     return g.reshape(g.cast(found, g.typeOf(out.dtype)), shape);
   },
-  embedding: ({ g }, { weight, index }) => g.gather(weight!, index!),
+  embedding: ({ g }, { weight, index }) => inEachPlane(g, weight!, index!) ?? g.gather(weight!, index!),
 };

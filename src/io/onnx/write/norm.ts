@@ -73,10 +73,12 @@ export function batchNormalization(
   return g.reshape(g.node("BatchNormalization", inputs, shape, { epsilon: eps }), x.shape);
 }
 
-const withGiven: Form = ({ g, value }, inputs, { on, eps, given }) => {
-  if (on.kernel !== "column") throw new Error("given statistics are of columns");
+const withGiven: Form = (context, inputs, options) => {
+  const { on, eps, given } = options;
+  if (on.kernel !== "column" || !given) return byDefinition(context, inputs, options);
   const { outer, channels, inner } = on.view;
-  return batchNormalization(g, inputs, [value(given!.mean), value(given!.variance)], eps, [outer, channels, inner]);
+  const statistics = [context.value(given.mean), context.value(given.variance)] as const;
+  return batchNormalization(context.g, inputs, statistics, eps, [outer, channels, inner]);
 };
 
 /**

@@ -1,5 +1,5 @@
 import { noGrad, type OpCall, type Phase, type Probe, setProbe, Tensor } from "../../../autograd/index.js";
-import { type EvenkeelError, FormatError, StateError } from "../../../base/errors.js";
+import { FormatError, StateError, UnsupportedKernel } from "../../../base/errors.js";
 import { formatShape } from "../../../base/shape.js";
 import { scope } from "../../../memory/scope.js";
 import type { Storage } from "../../../memory/storage.js";
@@ -173,10 +173,10 @@ class Recorder implements Probe {
     return path ? ` in ${path}` : "";
   }
 
-  #untranslated(op: string): FormatError {
+  #untranslated(op: string): UnsupportedKernel {
     const translation = translations.get(op);
     const reason = typeof translation === "object" ? `: ${translation.reason}` : "";
-    return new FormatError({
+    return new UnsupportedKernel({
       rule: "exportOnnx writes models of ops that ONNX has a form for",
       got: `the op ${op}${this.#here()}${reason}`,
       fix: "Compute this part with other layers or tensor methods, or leave it out of the model that is exported",
@@ -246,7 +246,7 @@ function outputsOf(recorder: Recorder, result: unknown): GivenOutput[] {
   });
 }
 
-const independent = (key: string): EvenkeelError =>
+const independent = (key: string): FormatError =>
   new FormatError({
     rule: "Each output is computed from the inputs by ops",
     got: `${key === "" ? "a result" : `a result (${key})`} that no op has made of an input: it would be the same numbers for ever`,
