@@ -1,4 +1,5 @@
-import { contiguousStrides, type Shape } from "../../../base/shape.js";
+import { UnsupportedKernel } from "../../../base/errors.js";
+import { contiguousStrides, numberOfElements, type Shape } from "../../../base/shape.js";
 import type { StridedPlan } from "../../../kernels/kernel_set.js";
 import type { Translation, Translations } from "./exporter.js";
 import { BEFORE_ALL } from "./movement.js";
@@ -28,7 +29,7 @@ export const loaded: Translations = {
     return g.slice(x!, axes, first, ends, out.shape, steps);
   },
   cumulative_sum({ g }, { x }, o: { length: number; inner: number; reverse: boolean; exclusive: boolean }) {
-    const outer = x!.shape.reduce((a, b) => a * b, 1) / (o.length * o.inner);
+    const outer = numberOfElements(x!.shape) / (o.length * o.inner);
     const planes = g.reshape(x!, [outer, o.length, o.inner]);
     const attributes = { reverse: o.reverse ? 1 : 0, exclusive: o.exclusive ? 1 : 0 };
     const sums = g.node("CumSum", [planes, g.list([1], [], "int64")], planes.shape, attributes);
@@ -42,5 +43,17 @@ export const loaded: Translations = {
     return g.where(wrong, g.add(rest, b!), rest);
   },
   round_to_short_float: { reason: "numbers rounded to float16 or bfloat16 on the way are not written" },
-  scatter_add: { reason: "ONNX adds to places by ScatterElements from opset 16 on; it is not written" },
+  scatter_add({ g }, { x, updates, places }) {
+    if (g.opset < 16) {
+      throw new UnsupportedKernel({
+        rule: "ONNX adds numbers at places from opset 16 on",
+        got: `opset ${g.opset}`,
+        fix: "Export with { opset: 17 }",
+      });
+    }
+    const size = numberOfElements(x!.shape);
+    const inputs = [g.reshape(x!, [size]), places!, updates!];
+    const sums = g.node("ScatterElements", inputs, [size], { axis: 0, reduction: "add" });
+    return g.reshape(sums, x!.shape);
+  },
 };
