@@ -128,10 +128,9 @@ export function readPickle(bytes: Uint8Array, meaning: Meaning, file: string, en
     }
   };
   const remember = (key: number): void => {
-    // Numbered one after the other as they come, so never above the bytes.
-    if (key > bytes.length) throw wrong("What is remembered is numbered from 0 on", `${key}`);
+    // Numbered one after the other as they come, each with some bytes of its own.
+    if (Math.max(key, memoized++) > bytes.length / 3) throw wrong("What is remembered is numbered from 0 on", `${key}`);
     memo[key] = top();
-    memoized++;
   };
   const recall = (key: number): void => {
     const value = memo[key];
