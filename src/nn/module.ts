@@ -4,7 +4,7 @@ import { DeviceError, DTypeError, describeValue, FormatError, StateError } from 
 import { formatShape, sameShape } from "../base/shape.js";
 import { currentDevice, type DeviceName, onDevice } from "../memory/device.js";
 import { disown, own, scope } from "../memory/scope.js";
-import { type Misfits, suggestionsFor } from "./state_suggestions.js";
+import { stateMisfit } from "./state_suggestions.js";
 
 /** A tensor that a module learns: owned by it, with requiresGrad set. */
 export class Parameter extends Tensor {
@@ -317,7 +317,7 @@ export abstract class Module {
         return !value || sameShape(value.shape, shape) ? [] : [{ name, given: value.shape, wanted: shape }];
       });
       if ((strict && missing.length + unexpected.length > 0) || misshapen.length > 0) {
-        throw misfit({
+        throw stateMisfit({
           missing: new Map(strict ? missing.map((name) => [name, targets[name]!.shape]) : []),
           unexpected: new Map(strict ? unexpected.map((name) => [name, given.get(name)?.shape ?? []]) : []),
           misshapen,
@@ -371,27 +371,6 @@ export abstract class Module {
         .map(([name, t]): [string, Tensor] => [path ? `${path}.${name}` : name, t]),
     );
   }
-}
-
-/** All that does not fit, and what it looks like. */
-function misfit(misfits: Misfits): FormatError {
-  const { missing, unexpected, misshapen } = misfits;
-  const { texts, convert } = suggestionsFor(misfits);
-  const shapes = misshapen.map((m) => `${m.name} ${formatShape(m.given)} for ${formatShape(m.wanted)}`);
-  const complaints = [
-    ...(missing.size > 0 ? [`missing: ${[...missing.keys()].join(", ")}`] : []),
-    ...(unexpected.size > 0 ? [`unexpected: ${[...unexpected.keys()].join(", ")}`] : []),
-    ...(shapes.length > 0 ? [`other shape: ${shapes.join(", ")}`] : []),
-  ];
-  const remedy = convert
-    ? "Rename and transpose with: evenkeel convert <in> <out>, or convertTensors of evenkeel/io"
-    : "Build the model with the options it was saved with, or pass { strict: false } to load what fits by name";
-  const seen = texts.length > 0 ? `It seems that ${texts.join("; ")}. ` : "";
-  return new FormatError({
-    rule: "A state must have the module's names and shapes",
-    got: complaints.join("; "),
-    fix: seen + remedy,
-  });
 }
 
 /** Numbers of the CPU go anywhere; those of a device only where they are, unless they are read. */

@@ -1,3 +1,4 @@
+import { FormatError } from "../base/errors.js";
 import { nearestName } from "../base/options.js";
 import { formatShape, type Shape, sameShape } from "../base/shape.js";
 import { parametrizedNames, type TensorNames, tensorNames } from "../norm/tensor_names.js";
@@ -9,11 +10,32 @@ export interface Misfits {
   readonly misshapen: readonly { readonly name: string; readonly given: Shape; readonly wanted: Shape }[];
 }
 
-export interface Suggestions {
+interface Suggestions {
   /** The likeliest first, at most five. */
   readonly texts: readonly string[];
   /** Whether other names or layouts are the reason, which `evenkeel convert` gives. */
   readonly convert: boolean;
+}
+
+/** The error for a state that does not fit: all of it, and what it looks like. */
+export function stateMisfit(misfits: Misfits): FormatError {
+  const { missing, unexpected, misshapen } = misfits;
+  const { texts, convert } = suggestionsFor(misfits);
+  const shapes = misshapen.map((m) => `${m.name} ${formatShape(m.given)} for ${formatShape(m.wanted)}`);
+  const complaints = [
+    ...(missing.size > 0 ? [`missing: ${[...missing.keys()].join(", ")}`] : []),
+    ...(unexpected.size > 0 ? [`unexpected: ${[...unexpected.keys()].join(", ")}`] : []),
+    ...(shapes.length > 0 ? [`other shape: ${shapes.join(", ")}`] : []),
+  ];
+  const remedy = convert
+    ? "Rename and transpose with: evenkeel convert <in> <out>, or convertTensors of evenkeel/io"
+    : "Build the model with the options it was saved with, or pass { strict: false } to load what fits by name";
+  const seen = texts.length > 0 ? `It seems that ${texts.join("; ")}. ` : "";
+  return new FormatError({
+    rule: "A state must have the module's names and shapes",
+    got: complaints.join("; "),
+    fix: seen + remedy,
+  });
 }
 
 const MOST = 5;
@@ -21,7 +43,7 @@ const MOST = 5;
 const MOST_ALIKE = 3;
 
 /** Why names and shapes may not fit, and what they look like. */
-export function suggestionsFor(misfits: Misfits): Suggestions {
+function suggestionsFor(misfits: Misfits): Suggestions {
   const foreign = [...foreignNames(misfits), ...otherLayouts(misfits)];
   const explained = new Set(foreign.flatMap((s) => s.names));
   const plain = [...prefixes(misfits), ...parametrized(misfits)];

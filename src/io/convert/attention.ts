@@ -11,8 +11,16 @@ export const attentionNames = [
   ...["out_proj.weight", "out_proj.bias"],
 ];
 
-/** PyTorch's tensors as one linear map each for query, key and value. */
-export function unpackAttention(slots: ReadonlyMap<string, Value>): Map<string, Value> {
+/** The four maps, without which it is no attention layer. */
+export const isWhole = (roles: ReadonlyMap<string, Value>): boolean =>
+  [...maps.map((m) => `${m}.weight`), "out_proj.weight"].every((role) => roles.has(role));
+
+/** PyTorch's tensors as one linear map each for query, key and value; null where they are not those of an attention layer. */
+export function unpackAttention(slots: ReadonlyMap<string, Value>): Map<string, Value> | null {
+  for (const [name, { shape }] of slots) {
+    if (shape.length !== (name.endsWith("bias") ? 1 : 2)) return null;
+    if (name.startsWith("in_proj") && shape[0]! % 3 !== 0) return null;
+  }
   const roles = new Map<string, Value>();
   const third = (v: Value, i: number) => rowsOf(v, (i * v.shape[0]!) / 3, ((i + 1) * v.shape[0]!) / 3);
   const [packed, bias] = [slots.get("in_proj_weight"), slots.get("in_proj_bias")];
@@ -25,7 +33,7 @@ export function unpackAttention(slots: ReadonlyMap<string, Value>): Map<string, 
     const value = slots.get(name);
     if (value) roles.set(name, value);
   }
-  return roles;
+  return isWhole(roles) ? roles : null;
 }
 
 /** The way back: packed where query, key and value have the same number of features, as PyTorch does it. */

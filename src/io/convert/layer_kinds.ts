@@ -1,7 +1,7 @@
 import { FormatError, ShapeError } from "../../base/errors.js";
 import { formatShape, type Shape, sameShape } from "../../base/shape.js";
 import { type LayerKind, type TensorNames, tensorNames } from "../../norm/tensor_names.js";
-import { attentionNames, packAttention, unpackAttention } from "./attention.js";
+import { attentionNames, isWhole, packAttention, unpackAttention } from "./attention.js";
 import { foldedWeight, type Parametrized, partNames } from "./folded_weight.js";
 import { type Details, type Dialect, layoutOf } from "./layouts.js";
 import type { Value } from "./value.js";
@@ -27,6 +27,7 @@ export function slotOf(kind: LayerKind, role: string, dialect: Dialect): string 
 /** Which shapes, PyTorch's, a kind's tensors may have; `clearly` is asked where nobody said which kind it is. */
 interface KindRule {
   readonly ranks: readonly [number, number];
+  /** Without a weight only norms are asked. */
   clearly(weight: Shape | undefined, bias: Shape | undefined, roles: ReadonlySet<string>, dialect: Dialect): boolean;
 }
 
@@ -85,7 +86,8 @@ function read(
   details: Details,
 ): Reading | null {
   if (kind === "attention" && dialect === "torch") {
-    return { kind, roles: unpackAttention(slots), details, parametrized: null, why: "its names" };
+    const roles = unpackAttention(slots);
+    return roles && { kind, roles, details, parametrized: null, why: "its names" };
   }
   const parametrized = dialect === "torch" ? parametrizedBy(slots) : null;
   const known = new Map(rolesOf(kind).map(([role]) => [slotOf(kind, role, dialect), role]));
@@ -101,7 +103,9 @@ function read(
     const layout = layoutOf(kind, role, dialect);
     entries.push([role, moved(path, kind, role, value, () => layout.toTorch(value, found))]);
   }
-  return { kind, roles: new Map(entries), details: found, parametrized, why: "its names" };
+  const roles = new Map(entries);
+  if (kind === "attention" && !isWhole(roles)) return null;
+  return { kind, roles, details: found, parametrized, why: "its names" };
 }
 
 /** Moves a tensor's axes; what cannot be is an error that names the layer. */
@@ -157,6 +161,7 @@ export function readingsOf(
     const reading = read(path, kind, dialect, slots, details);
     if (!reading) return [];
     const [weight, bias] = [shapeOfWeight(reading), reading.roles.get("bias")?.shape];
+    if (weight === undefined && kind !== "norm") return [];
     const clear = rules[kind].clearly(weight, bias, new Set(slots.keys()), dialect);
     return clear ? [reading] : [];
   });
