@@ -1,7 +1,7 @@
 import { backwardTo, copyOnCPU, isRecording, Need, Tensor, Vertex } from "../autograd/index.js";
 import { type DType, isFloating, type NumberArray } from "../base/dtype.js";
 import { DeviceError, DTypeError, describeValue, FormatError, StateError } from "../base/errors.js";
-import { formatShape, sameShape } from "../base/shape.js";
+import { sameShape } from "../base/shape.js";
 import { currentDevice, type DeviceName, onDevice } from "../memory/device.js";
 import { disown, own, scope } from "../memory/scope.js";
 import { stateMisfit } from "./state_suggestions.js";
