@@ -93,9 +93,17 @@ export function tensorsToWrite(owner: string, tensors: unknown, { dtype, dtypes 
   });
 }
 
+/** What the files of those who write end in, for their errors. */
+const endings: Readonly<Record<string, string>> = {
+  saveFlax: "msgpack",
+  saveKerasWeights: "weights.h5",
+  saveNpz: "npz",
+  saveTfjs: "json",
+};
+
 function entriesOf(owner: string, tensors: unknown): [string, unknown][] {
   const rule = `${owner} takes tensors by name first, then the path`;
-  const fix = `Write ${owner}(model.stateDict(), "model.${owner === "saveNpz" ? "npz" : "safetensors"}")`;
+  const fix = `Write ${owner}(model.stateDict(), "model.${endings[owner] ?? "safetensors"}")`;
   const plain =
     tensors !== null && typeof tensors === "object" && !Array.isArray(tensors) && !ArrayBuffer.isView(tensors);
   if (!plain || tensors instanceof Tensor || "stateDict" in tensors) {

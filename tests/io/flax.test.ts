@@ -72,6 +72,7 @@ test("a name cannot be both an array and a map", () => {
   const one = { shape: [1], data: [1] };
   expect(() => saveFlax({ "a/b": one, a: one })).toThrow(OptionError);
   expect(() => saveFlax({ a: one, "a/b": one })).toThrow(OptionError);
+  expect(() => saveFlax("model.msgpack" as never)).toThrow(/Write saveFlax\(model.stateDict\(\), "model.msgpack"\)/);
 });
 
 const text = (value: string): number[] => [0xa0 | value.length, ...Buffer.from(value)];

@@ -3,8 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import { OptionError } from "../../src/index.js";
+import { OptionError, StateError } from "../../src/index.js";
 import { type FileTensor, openKeras, saveKerasWeights } from "../../src/io/index.js";
+import { joined } from "../../src/io/joined.js";
+import { zipPieces } from "../../src/io/zip/write.js";
 
 interface Recorded {
   readonly shape: readonly number[];
@@ -199,4 +201,24 @@ test("a name cannot be both a dataset and a group", async () => {
   const one = { shape: [1], data: [1] };
   await expect(saveKerasWeights({ "a/b": one, a: one })).rejects.toThrow(/beginning of another/);
   await expect(saveKerasWeights({ vars: one })).rejects.toThrow(/beginning of another/);
+});
+
+test("a closed file is not read, and can be opened again", async () => {
+  const file = await openKeras(pathOf("v1_weights.h5"));
+  file.close();
+  file.close();
+  await expect(file.read("convolution2d_1_W")).rejects.toThrow(StateError);
+  (await openKeras(pathOf("v1_weights.h5"))).close();
+});
+
+test("a .keras file without a part, or with one that unpacks to a flood, is refused", async () => {
+  const entry = (name: string, bytes: Uint8Array) => ({ name, bytes: () => bytes });
+  const pack = (...entries: ReturnType<typeof entry>[]): Uint8Array => joined(zipPieces(entries, true));
+  const json = new TextEncoder().encode("{}");
+  const flood = new Uint8Array(2 ** 26 + 1);
+  await expect(openKeras(pack(entry("config.json", json)))).rejects.toThrow(/no metadata.json among 1 entries/);
+  await expect(openKeras(pack(entry("config.json", flood)))).rejects.toThrow(/config.json unpacks to at most 67108864/);
+  const parts = [entry("config.json", json), entry("metadata.json", json), entry("model.weights.h5", flood)];
+  await expect(openKeras(pack(...parts))).rejects.toThrow(/model.weights.h5 unpacks to at most/);
+  await expect(openKeras(pack(...parts.slice(0, 2)))).rejects.toThrow(/no model.weights.h5/);
 });

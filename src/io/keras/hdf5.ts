@@ -53,9 +53,14 @@ export class Hdf5 {
     });
   }
 
+  /** Never fails: a worker that cannot close a file is ended. */
   close(file: Hdf5File): Promise<void> {
     return this.#inTurn(async () => {
-      if (this.#has(file)) await this.#ask(file, { kind: "close", file: file.open!.number }, 0);
+      try {
+        if (this.#has(file)) await this.#ask(file, { kind: "close", file: file.open!.number }, 0);
+      } catch {
+        this.stop();
+      }
       file.open = null;
       if (this.heap > LARGEST_KEPT_HEAP) this.stop();
     });

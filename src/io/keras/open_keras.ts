@@ -1,4 +1,5 @@
 import { placeOf } from "#h5";
+import { StateError } from "../../base/errors.js";
 import { checkNumber, readOptions } from "../../base/options.js";
 import { damaged, elementsWithin } from "../damage.js";
 import { type ElementName, elementTypes } from "../elements.js";
@@ -95,6 +96,7 @@ interface Around {
 async function openHdf5(worker: Hdf5, file: Hdf5File, around: Around): Promise<KerasFile> {
   const listing = await worker.list(file);
   try {
+    let open = true;
     const named = nameDatasets(listing, around.config, file.name);
     const skipped = new Map(listing.links.map(([path, kind]) => [path.slice(1), kind]));
     const tensors = new Map<string, TensorInfo>();
@@ -111,12 +113,18 @@ async function openHdf5(worker: Hdf5, file: Hdf5File, around: Around): Promise<K
     const metadata = new Map([...around.metadata, ...text("keras_version"), ...text("backend")]);
     function* read(name: string): Reading<FileTensor> {
       const { shape, type } = tensors.get(name)!;
+      if (!open)
+        throw new StateError({ rule: "A file is read before it is closed", got: file.name, fix: "Open it again" });
       const source = datasetSource(worker, file, named.datasets.get(name)!);
       const bytes = yield* readPart(source, 0, source.size);
       return { shape, type, data: elementTypes[type].decode(bytes, file.name, `tensor ${JSON.stringify(name)}`) };
     }
     const { layout, variables } = named;
-    const base = tensorFile({ format: "keras", tensors, metadata, read }, file.name, () => void worker.close(file));
+    const close = (): void => {
+      open = false;
+      void worker.close(file);
+    };
+    const base = tensorFile({ format: "keras", tensors, metadata, read }, file.name, close);
     return { ...base, format: "keras", layout, config: named.config, variables, skipped };
   } catch (error) {
     await worker.close(file);

@@ -1,10 +1,12 @@
+import { resolve } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { Hdf5Place, Hdf5Reply } from "./hdf5_messages.js";
 import { serveHdf5 } from "./hdf5_program.js";
 import { type Hdf5Listener, type Hdf5Thread, type NotLoaded, READY } from "./hdf5_thread.js";
 
 /** What the worker reads by itself, part by part: in Node a file. All else is sent to it. */
-export const placeOf = (input: unknown): Hdf5Place | null => (typeof input === "string" ? { path: input } : null);
+export const placeOf = (input: unknown): Hdf5Place | null =>
+  typeof input === "string" ? { path: resolve(input) } : null;
 
 // What the program is given in Node. Text, as the program itself becomes: it has neither imports nor a file of its own.
 const host = `{
