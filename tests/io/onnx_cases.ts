@@ -1,55 +1,24 @@
-import { Random } from "../../src/index.js";
-import type { AttributeInit, Numbers } from "./onnx_model.js";
+import type { Numbers } from "./onnx_model.js";
 
-/** One operator with inputs and attributes, at opsets whose meaning is the same. */
-export interface Case {
-  readonly op: string;
-  readonly opsets: readonly number[];
-  readonly inputs: readonly (Numbers | null)[];
-  readonly attributes?: Readonly<Record<string, AttributeInit>>;
-  readonly outputs?: number;
-  readonly domain?: string;
-  /** How far from the other runtime it may be where float32 leaves room: 1e-5 of the largest number unless given. */
-  readonly within?: number;
-}
+export type { Case } from "./onnx_case.js";
 
-const random = new Random(11);
-const size = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);
-const numbers = (type: Numbers["type"], shape: readonly number[], draw: () => number): Numbers => ({
-  ...{ type, shape },
-  data: Array.from({ length: size(shape) }, draw),
-});
-
-/** Normal numbers, as float32 holds them. */
-const f = (...shape: number[]): Numbers => numbers("float32", shape, () => Math.fround(random.normal()));
-/** Numbers between 0.2 and 2. */
-const positive = (...shape: number[]): Numbers =>
-  numbers("float32", shape, () => Math.fround(0.2 + 1.8 * random.uniform()));
-const unit = (...shape: number[]): Numbers =>
-  numbers("float32", shape, () => Math.fround(1.8 * random.uniform() - 0.9));
-const given = (data: number[], shape = [data.length], type: Numbers["type"] = "float32"): Numbers => ({
-  type,
-  shape,
-  data,
-});
-const i64 = (data: number[], shape = [data.length]): Numbers => given(data, shape, "int64");
-const ints = (shape: number[], from: number, to: number, type: Numbers["type"] = "int64"): Numbers =>
-  numbers(type, shape, () => from + random.below(to - from));
-const bools = (...shape: number[]): Numbers => numbers("bool", shape, () => random.below(2));
-const scalar = (v: number, type: Numbers["type"] = "float32"): Numbers => given([v], [], type);
-const fl = (float: number | number[]) => ({ float });
-const odd = (): Numbers =>
-  given([Number.NaN, 0, -0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1.5, -2.5, 0.5]);
-
-type Rest = Omit<Case, "op" | "opsets" | "inputs">;
-const at = (op: string, opsets: number[], inputs: (Numbers | null)[], rest: Rest = {}): Case => ({
-  op,
-  opsets,
-  inputs,
-  ...rest,
-});
-
-const unary = (names: string[], x: () => Numbers, opsets = [13]): Case[] => names.map((op) => at(op, opsets, [x()]));
+import {
+  at,
+  bools,
+  type Case,
+  f,
+  fl,
+  given,
+  i64,
+  ints,
+  odd,
+  positive,
+  type Rest,
+  scalar,
+  unary,
+  unit,
+} from "./onnx_case.js";
+import { indexing, made, movements } from "./onnx_cases_movement.js";
 
 const norms: Case[] = [
   at("BatchNormalization", [9, 14, 15], [f(3, 5, 4, 3), f(5), f(5), f(5), positive(5)], {
@@ -120,6 +89,14 @@ const convolutions: Case[] = [
 ];
 
 const pools: Case[] = [
+  at("MaxPool", [9, 12], [f(2, 3, 7, 8)], {
+    attributes: { kernel_shape: [3, 2], strides: [2, 1], pads: [1, 0, 1, 1] },
+    outputs: 2,
+  }),
+  at("MaxPool", [12], [f(2, 2, 7, 6)], {
+    attributes: { kernel_shape: [2, 3], dilations: [2, 1], ceil_mode: 1, strides: [2, 2], storage_order: 1 },
+    outputs: 2,
+  }),
   at("MaxPool", [9, 10, 12], [f(2, 3, 7, 8)], {
     attributes: { kernel_shape: [3, 2], strides: [2, 1], pads: [1, 0, 1, 0] },
   }),
@@ -311,124 +288,6 @@ const reductions: Case[] = [
   at("TopK", [10, 11], [f(3, 7), i64([4])], { outputs: 2 }),
   at("TopK", [11], [f(3, 7, 2), i64([2])], { attributes: { axis: 1, largest: 0 }, outputs: 2 }),
   at("NonZero", [9, 13], [given([0, 1, 2, 0, 0, -3], [2, 3])]),
-];
-
-const linear = { mode: "linear" };
-const resizes = (mode: string, more: Record<string, AttributeInit> = {}): Case[] =>
-  ["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"].flatMap((coordinate_transformation_mode) => [
-    at("Resize", [11, 13, 18], [f(1, 2, 5, 4), given([], [0]), given([1, 1, 2, 1.5])], {
-      attributes: { mode, coordinate_transformation_mode, ...more },
-    }),
-    at("Resize", [13], [f(1, 2, 5, 4), null, null, i64([1, 2, 3, 7])], {
-      attributes: { mode, coordinate_transformation_mode, ...more },
-    }),
-  ]);
-
-const movements: Case[] = [
-  at("Reshape", [9, 14], [f(2, 3, 4), i64([0, -1])]),
-  at("Reshape", [14], [f(0, 3), i64([3, 0])], { attributes: { allowzero: 1 } }),
-  at("Reshape", [14], [ints([2, 3], 0, 9), i64([3, 2])]),
-  at("Transpose", [9, 13], [f(2, 3, 4)]),
-  at("Transpose", [13], [f(2, 3, 4)], { attributes: { perm: [1, 2, 0] } }),
-  at("Transpose", [13], [ints([2, 3], 0, 9)]),
-  at("Concat", [9, 13], [f(2, 3), f(2, 1), f(2, 2)], { attributes: { axis: 1 } }),
-  at("Concat", [13], [ints([2, 3], 0, 9), ints([1, 3], 0, 9)], { attributes: { axis: -2 } }),
-  at("Split", [9, 11], [f(6, 4)], { attributes: { split: [1, 2, 3] }, outputs: 3 }),
-  at("Split", [13], [f(6, 4), i64([1, 3])], { attributes: { axis: 1 }, outputs: 2 }),
-  at("Split", [18], [f(7, 4)], { attributes: { num_outputs: 3 }, outputs: 3 }),
-  at("Split", [13], [ints([6], 0, 9)], { outputs: 2 }),
-  at("Slice", [9], [f(5, 6, 3)], { attributes: { axes: [0, 1], starts: [1, -3], ends: [4, 1000] } }),
-  at("Slice", [10, 13], [f(5, 6, 3), i64([1, -1]), i64([1000, -6]), i64([0, 1]), i64([2, -2])]),
-  at("Slice", [13], [f(5, 6), i64([1]), i64([3])]),
-  at("Slice", [13], [ints([5, 6], 0, 9), i64([-1]), i64([-1000]), i64([1]), i64([-1])]),
-  at("Slice", [13], [f(5, 6), i64([4]), i64([2]), i64([0])]),
-  at("Squeeze", [9, 11], [f(1, 3, 1)], { attributes: { axes: [0] } }),
-  at("Squeeze", [13], [f(1, 3, 1), i64([-1])]),
-  at("Squeeze", [13], [f(1, 3, 1)]),
-  at("Unsqueeze", [9, 11], [f(3, 4)], { attributes: { axes: [0, 2] } }),
-  at("Unsqueeze", [13], [f(3, 4), i64([-1, 0])]),
-  at("Flatten", [9, 13], [f(2, 3, 4)]),
-  at("Flatten", [13], [f(2, 3, 4)], { attributes: { axis: 0 } }),
-  at("Flatten", [11], [f(2, 3, 4)], { attributes: { axis: -1 } }),
-  at("Expand", [9, 13], [f(3, 1), i64([2, 1, 4])]),
-  at("Expand", [13], [i64([1, 2]), i64([3, 2])]),
-  at("Tile", [9, 13], [f(2, 3), i64([2, 1])]),
-  at("Tile", [13], [f(2, 3), i64([1, 3])]),
-  at("Pad", [9], [f(2, 3)], { attributes: { pads: [1, 0, 0, 2], value: fl(1.5) } }),
-  at("Pad", [11, 13], [f(2, 3), i64([1, 0, 0, 2]), scalar(-1)]),
-  at("Pad", [13], [f(3, 4), i64([2, 1, 1, 3])], { attributes: { mode: "reflect" } }),
-  at("Pad", [13], [f(3, 4), i64([2, 1, 1, 3])], { attributes: { mode: "edge" } }),
-  at("Pad", [19], [f(3, 4), i64([2, 1, 1, 3])], { attributes: { mode: "wrap" } }),
-  at("Pad", [18], [f(3, 4), i64([1, 2]), scalar(0), i64([1])]),
-  at("Pad", [13], [f(3, 4), i64([-1, 1, 0, -2])]),
-  at("Pad", [13], [ints([3], 0, 9), i64([1, 2]), scalar(7, "int64")]),
-  ...resizes("nearest"),
-  ...resizes("linear"),
-  ...["round_prefer_ceil", "floor", "ceil"].flatMap((nearest_mode) => resizes("nearest", { nearest_mode }).slice(0, 3)),
-  at("Resize", [10], [f(1, 2, 3, 4), given([1, 1, 2, 3])]),
-  at("Resize", [10], [f(1, 2, 3, 4), given([1, 1, 2, 1.5])], { attributes: linear }),
-  at("Resize", [18], [f(1, 2, 3, 4), null, null, i64([7, 5])], {
-    attributes: { axes: [2, 3], keep_aspect_ratio_policy: "not_larger" },
-  }),
-  at("Resize", [18], [f(1, 2, 3, 4), null, null, i64([7, 5])], {
-    attributes: { axes: [2, 3], keep_aspect_ratio_policy: "not_smaller", ...linear },
-  }),
-  at("Resize", [19], [f(1, 2, 5, 4), null, given([1, 1, 1.3, 0.7])], {
-    attributes: { coordinate_transformation_mode: "half_pixel_symmetric", ...linear },
-  }),
-  at("Upsample", [9], [f(1, 2, 3, 4), given([1, 1, 2, 3])]),
-  at("Upsample", [9], [f(1, 2, 3, 4), given([1, 1, 2, 2])], { attributes: linear }),
-  at("DepthToSpace", [9, 13], [f(2, 8, 2, 3)], { attributes: { blocksize: 2 } }),
-  at("DepthToSpace", [11], [f(2, 8, 2, 3)], { attributes: { blocksize: 2, mode: "CRD" } }),
-  at("SpaceToDepth", [9, 13], [f(2, 3, 4, 6)], { attributes: { blocksize: 2 } }),
-  at("Trilu", [14], [f(2, 3, 4)]),
-  at("Trilu", [14], [f(3, 4), scalar(1, "int64")], { attributes: { upper: 0 } }),
-  at("Trilu", [14], [ints([3, 4], 1, 9), scalar(-1, "int64")]),
-];
-
-const indexing: Case[] = [
-  at("Gather", [9, 13], [f(4, 5), i64([0, -1, 2, 2], [2, 2])]),
-  at("Gather", [13], [f(4, 5, 2), scalar(1, "int64")], { attributes: { axis: 1 } }),
-  at("Gather", [13], [i64([10, 20, 30]), i64([2, 0])]),
-  at("GatherElements", [11, 13], [f(3, 4), ints([2, 4], -3, 3)]),
-  at("GatherElements", [13], [f(3, 4), ints([3, 2], 0, 4)], { attributes: { axis: 1 } }),
-  at("GatherND", [11, 13], [f(3, 4, 2), i64([0, 1, -1, 3], [2, 2])]),
-  at("GatherND", [12], [f(3, 4, 2), ints([3, 1], 0, 4)], { attributes: { batch_dims: 1 } }),
-  at("Scatter", [9], [f(3, 4), i64([1, 0, 2, 1], [1, 4]), f(1, 4)]),
-  at("ScatterElements", [11, 16], [f(3, 4), i64([1, 0, 2, 1], [1, 4]), f(1, 4)]),
-  at("ScatterElements", [16], [f(3, 4), ints([3, 2], 0, 4), f(3, 2)], { attributes: { axis: 1, reduction: "add" } }),
-  at("ScatterElements", [16], [ints([4], 0, 9), i64([1, -1]), i64([50, 60])]),
-  at("ScatterND", [11, 16], [f(4, 3), i64([2, 0], [2, 1]), f(2, 3)]),
-  at("ScatterND", [16], [f(4, 3), i64([2, 2], [2, 1]), f(2, 3)], { attributes: { reduction: "add" } }),
-  at("OneHot", [9, 11], [i64([1, -1, 5, 0]), scalar(4, "int64"), given([0.5, 2])]),
-  at("OneHot", [11], [ints([2, 3], 0, 4), scalar(4, "int64"), i64([0, 1])], { attributes: { axis: 1 } }),
-];
-
-const made: Case[] = [
-  at("Shape", [9, 13], [f(2, 3, 4)]),
-  at("Shape", [15], [f(2, 3, 4)], { attributes: { start: 1, end: -1 } }),
-  at("Size", [9], [f(2, 3, 4)]),
-  at("Range", [11], [scalar(1), scalar(5), scalar(0.7)]),
-  at("Range", [11], [scalar(10, "int64"), scalar(2, "int64"), scalar(-3, "int64")]),
-  at("ConstantOfShape", [9], [i64([2, 3])]),
-  at("ConstantOfShape", [9], [i64([2, 3])], { attributes: { value: i64([7]) } }),
-  at("EyeLike", [9], [f(3, 4)], { attributes: { k: 1 } }),
-  at("EyeLike", [9], [f(3, 4)], { attributes: { dtype: 7 } }),
-  at("Constant", [9], [], { attributes: { value: f(2, 3) } }),
-  at("Constant", [12], [], { attributes: { value_float: fl(0.5) } }),
-  at("Constant", [12], [], { attributes: { value_floats: fl([0.5, 2]) } }),
-  at("Constant", [12], [], { attributes: { value_int: 5 } }),
-  at("Constant", [12], [], { attributes: { value_ints: [5, -6] } }),
-  at("Cast", [9, 13, 19], [given([1.7, -1.7, 0, 300.2])], { attributes: { to: 7 } }),
-  at("Cast", [13], [f(5)], { attributes: { to: 11 } }),
-  at("Cast", [13], [given([0, -0.3, 2])], { attributes: { to: 9 } }),
-  at("Cast", [13], [ints([5], -9, 9)], { attributes: { to: 1 } }),
-  at("Cast", [13], [bools(5)], { attributes: { to: 6 } }),
-  at("CastLike", [15], [ints([5], -9, 9), f(1)]),
-  at("Identity", [9, 16], [f(2, 3)]),
-  at("Identity", [13], [i64([1, 2])]),
-  at("Dropout", [9, 10], [f(2, 3)], { attributes: { ratio: fl(0.3) } }),
-  at("Dropout", [12, 13], [f(2, 3), scalar(0.3)], { outputs: 2 }),
 ];
 
 const microsoft = (op: string, inputs: (Numbers | null)[], rest: Rest = {}): Case =>

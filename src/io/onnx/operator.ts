@@ -34,8 +34,8 @@ export interface Operator {
   readonly passes?: true;
   /** The result is not the same each time, or not in training. */
   readonly varies?: true;
-  /** What a node asks for, by its attributes or its number of outputs, that is not computed; found before anything runs. */
-  readonly lacks?: (attributes: Attributes, outputs: number) => string | null;
+  /** What a node's attributes ask for that is not computed, in words; found before anything runs. */
+  readonly lacks?: (attributes: Attributes) => string | null;
   /** One result, or several; null for one that is not computed. */
   readonly run: (call: Call) => Value | readonly (Value | null)[];
 }

@@ -78,6 +78,5 @@ function lackOf(node: Node, opsets: Opsets, file: string, place: string): string
   if (!operator.lacks || node.attribute.some((a) => a.refAttrName !== "")) return null;
   const moved = Object.entries(operator.moved ?? {}).filter(([, m]) => version < m.at);
   const specs = Object.fromEntries(moved.map(([name, { kind }]) => [name, { kind }]));
-  const attributes = readAttributes(node.attribute, { ...operator.attributes, ...specs }, version, file, place);
-  return operator.lacks(attributes, node.output.findLastIndex((name) => name !== "") + 1);
+  return operator.lacks(readAttributes(node.attribute, { ...operator.attributes, ...specs }, version, file, place));
 }

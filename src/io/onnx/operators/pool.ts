@@ -4,10 +4,11 @@ import { conv } from "../../../autograd/ops/conv.js";
 import { maxPool } from "../../../autograd/ops/max_pool.js";
 import { ShapeError } from "../../../base/errors.js";
 import { checkPositiveInteger } from "../../../base/options.js";
-import { formatShape, numberOfElements } from "../../../base/shape.js";
+import { contiguousStrides, formatShape, numberOfElements, type Shape } from "../../../base/shape.js";
 import { int, needed, optional } from "../attributes.js";
 import type { Call } from "../call.js";
 import type { OperatorTable } from "../operator.js";
+import { computed, numbersIn, stridedPlaces, type Value, type Whole } from "../value.js";
 import { padSpatial, reachOf, spatialAxes, symmetric, type Windows, windowAttributes, windowsOf } from "./windows.js";
 
 /** The windows of a pool, and what hangs over the end of x and its padding where the number of windows is rounded up. */
@@ -39,9 +40,40 @@ function poolOf(call: Call, x: Tensor): Pool {
 const within = ({ reached, kernel }: Pool): boolean =>
   symmetric(reached) && reached.every(([before], i) => before <= kernel[i]! / 2);
 
-function maxPooling(call: Call): Tensor {
+function maxPooling(call: Call): Value | Value[] {
   const x = call.tensor(0);
   const pool = poolOf(call, x);
+  const y = largest(x, pool);
+  return call.outputs > 1 ? [y, winners(x, pool, y.shape, call.int("storage_order"))] : y;
+}
+
+/**
+ * Places of the winners in x as a whole, int64: the first of equal ones. With `order` 1 the spatial axes of a place are counted from the
+ * first to the last, as columns of memory.
+ */
+function winners(x: Tensor, { kernel, stride, dilation, pads }: Pool, shape: Shape, order: number): Whole {
+  const numbers = numbersIn(x);
+  const [space, counts] = [x.shape.slice(2), shape.slice(2)];
+  const strides = order === 1 ? contiguousStrides([...space].reverse()).reverse() : contiguousStrides(space);
+  const [own, windows, plane] = [contiguousStrides(space), numberOfElements(counts), numberOfElements(space)];
+  const offsets = stridedPlaces(kernel, contiguousStrides(kernel));
+  const coordinate = (i: number, lengths: Shape, axis: number): number =>
+    Math.floor(i / numberOfElements(lengths.slice(axis + 1))) % lengths[axis]!;
+  return computed("int64", shape, (i) => {
+    const start = Math.floor(i / windows) * plane;
+    const begin = counts.map((_, a) => coordinate(i % windows, counts, a) * stride[a]! - pads[a]![0]);
+    let [best, place] = [Number.NEGATIVE_INFINITY, 0];
+    for (const o of offsets) {
+      const at = begin.map((b, a) => b + coordinate(o, kernel, a) * dilation[a]!);
+      if (at.some((c, a) => c < 0 || c >= space[a]!)) continue;
+      const value = numbers[start + at.reduce((sum, c, a) => sum + c * own[a]!, 0)]!;
+      if (value > best) [best, place] = [value, at.reduce((sum, c, a) => sum + c * strides[a]!, 0)];
+    }
+    return start + place;
+  });
+}
+
+function largest(x: Tensor, pool: Pool): Tensor {
   const { kernel, stride, dilation, reached } = pool;
   const axes = spatialAxes(x);
   if (within(pool)) {
@@ -108,7 +140,6 @@ export const poolOperators: OperatorTable = {
     inputs: [1, 1],
     outputs: 2,
     attributes: { ...attributes, dilations: optional("ints", { since: 10 }), storage_order: int(0) },
-    lacks: (_attributes, outputs) => (outputs > 1 ? "the output Indices" : null),
     run: maxPooling,
   },
   AveragePool: {
