@@ -151,6 +151,22 @@ describe("a template", () => {
     net.dispose();
   });
 
+  test("three tensors of a batch norm are taken as scale=False, which is said; a template knows better", async () => {
+    const given = Object.fromEntries([0, 1, 2].map((i) => [`layers/batch_normalization/vars/${i}`, t(4)]));
+    const alone = await convertTensors(given, { to: "evenkeel" });
+    expect([...alone.tensors.keys()].map((n) => n.split(".")[1])).toEqual([
+      ...["bias", "running_mean", "running_var", "num_batches_tracked"],
+    ]);
+    expect(alone.report.entries[0]!.note).toBe("norm: taken as scale=False");
+    const scaled = { "bn.weight": t(4), "bn.running_mean": t(4), "bn.running_var": t(4) };
+    const { tensors, report } = await convertTensors(given, { to: "evenkeel", template: scaled });
+    expect([report.missing, report.leftOver]).toEqual([[], []]);
+    expect(tensors.get("bn.weight")!.data).toEqual(given["layers/batch_normalization/vars/0"]!.data);
+    const back = await convertTensors(tensors, { from: "evenkeel", to: "keras", template: given });
+    expect([back.report.missing, back.report.leftOver]).toEqual([[], []]);
+    expect(back.tensors.get("layers/batch_normalization/vars/0")!.data).toEqual(tensors.get("bn.weight")!.data);
+  });
+
   test("numbers count as numbers: conv2d_10 comes after conv2d_2", async () => {
     const order = [0, 1, 10, 2];
     const given = Object.fromEntries(order.map((i) => [`conv2d${i ? `_${i}` : ""}/kernel`, t(1, 1, 2, 2)]));

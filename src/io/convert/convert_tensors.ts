@@ -184,28 +184,30 @@ class Result {
       const none = computed([], "int64", [], () => Int32Array.of(0));
       this.put(to, none, { outcome: "made", by, kind, note: "no framework but PyTorch counts batches" });
     }
-    for (const name of source.names.values()) {
+    for (const name of new Set(source.names.values())) {
       if (used.has(name)) continue;
       const why = name.endsWith(counter) ? "no framework but PyTorch counts batches" : "no such tensor there";
       this.entries.push(
         entry({ outcome: "dropped", from: [name], shape: this.tensors.get(name)!.shape, kind, note: why }),
       );
     }
-    for (const [slot, to] of target?.layer.names ?? []) {
+    for (const slot of target?.layer.slots.keys() ?? []) {
+      const to = target!.layer.names.get(slot)!;
       if (!this.values.has(to)) this.entries.push(entry({ outcome: "missing", to, note: `nothing gives ${slot}` }));
     }
   }
 
   miss(layer: Layer, note: string): void {
     const kind = layer.readings[0]?.kind ?? null;
-    for (const [slot, to] of layer.names) {
-      this.entries.push(entry({ outcome: "missing", to, shape: layer.slots.get(slot)!.shape, kind, note }));
+    for (const [slot, { shape }] of layer.slots) {
+      const to = layer.names.get(slot)!;
+      this.entries.push(entry({ outcome: "missing", to, shape, kind, note }));
     }
   }
 
   leave(layer: Layer, note: string): void {
     const kind = layer.readings[0]?.kind ?? null;
-    for (const name of layer.names.values()) {
+    for (const name of new Set(layer.names.values())) {
       this.entries.push(
         entry({ outcome: "left over", from: [name], shape: this.tensors.get(name)!.shape, kind, note }),
       );

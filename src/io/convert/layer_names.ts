@@ -98,26 +98,26 @@ const kerasOrders: readonly (readonly [RegExp, readonly string[]])[] = [
 ];
 const statistics = ["moving_mean", "moving_variance"];
 
-/** The names of a layer's numbered tensors, and why they are these. */
+/** The names of a layer's numbered tensors, and what was assumed where their number leaves gamma or beta alone. */
 export function numberedSlots(
   path: readonly string[],
   tensors: readonly TensorInfo[],
-): { slots: string[]; why: string } {
+): { slots: string[]; assumed: string | null } {
   const [layer = "", count] = [path.at(-1), tensors.length];
   const known = kerasOrders.find(([pattern]) => pattern.test(layer));
-  if (known && count <= known[1].length) return { slots: known[1].slice(0, count), why: "its class" };
+  if (known && count <= known[1].length) return { slots: known[1].slice(0, count), assumed: null };
   const batch = /^(batch|sync_batch)/.test(layer);
   if (batch || (count === 4 && tensors.every((t) => t.shape.length === 1))) {
     // scale=False is common before a ReLU, center=False is not.
     const affine = [[], [], [], ["beta"], ["gamma", "beta"]][count];
-    if (affine) return { slots: [...affine, ...statistics], why: count === 3 ? "taken as scale=False" : "its class" };
+    if (affine) return { slots: [...affine, ...statistics], assumed: count === 3 ? "taken as scale=False" : null };
   }
   const rank = tensors[0]!.shape.length;
   const same = tensors.every((t) => t.shape.length === rank);
   if (/normalization/.test(layer) || (same && rank === 1)) {
-    const why = count === 1 ? "taken as center=False" : "its shapes";
-    if (count <= 2) return { slots: ["gamma", "beta"].slice(0, count), why };
+    const assumed = count === 1 ? "taken as center=False" : null;
+    if (count <= 2) return { slots: ["gamma", "beta"].slice(0, count), assumed };
   }
-  if (rank >= 2 && count <= 2) return { slots: ["kernel", "bias"].slice(0, count), why: "its shapes" };
-  return { slots: tensors.map((_, i) => `vars/${i}`), why: "unknown" };
+  if (rank >= 2 && count <= 2) return { slots: ["kernel", "bias"].slice(0, count), assumed: null };
+  return { slots: tensors.map((_, i) => `vars/${i}`), assumed: null };
 }

@@ -37,7 +37,7 @@ interface Item {
   readonly slot: string;
   readonly name: string;
   readonly info: TensorInfo;
-  readonly why: string | null;
+  readonly assumed: string | null;
 }
 
 /** The names that tensors have in layers of any known kind. */
@@ -90,16 +90,16 @@ function placed(
       numbered.set(key, [...(numbered.get(key) ?? []), entry]);
     }
   }
-  const names = new Map<string, { slot: string; why: string }>();
+  const names = new Map<string, { slot: string; assumed: string | null }>();
   for (const group of numbered.values()) {
     group.sort((a, b) => a.place.number - b.place.number);
     const infos = group.map((g) => g.info);
-    const { slots, why } = numberedSlots(group[0]!.place.path, infos);
-    for (const [i, { name }] of group.entries()) names.set(name, { slot: slots[i]!, why });
+    const { slots, assumed } = numberedSlots(group[0]!.place.path, infos);
+    for (const [i, { name }] of group.entries()) names.set(name, { slot: slots[i]!, assumed });
   }
   return places.map(({ place, name, info }) => {
-    const { slot, why } = names.get(name) ?? { slot: depthwiseName(place), why: null };
-    return { path: place.path, slot, name, info, why };
+    const { slot, assumed } = names.get(name) ?? { slot: depthwiseName(place), assumed: null };
+    return { path: place.path, slot, name, info, assumed };
   });
 }
 
@@ -169,10 +169,19 @@ function layersOf(dialect: Dialect, path: string, group: ReadonlyMap<string, Ite
   const slots = new Map([...group].map(([slot, { name, info }]) => [slot, fromFile(name, info)]));
   const names = new Map([...group].map(([slot, { name }]) => [slot, name]));
   const details = asked?.details ?? {};
-  const why = [...group.values()].find((i) => i.why !== null)?.why ?? null;
-  const readings = asked?.kind
+  const assumed = [...group.values()].find((i) => i.assumed !== null)?.assumed ?? null;
+  const readings: Reading[] = asked?.kind
     ? [readingAs(asked.kind, path, dialect, slots, details)]
-    : readingsOf(path, dialect, slots, details).map((r) => (why === null ? r : { ...r, why }));
+    : [...readingsOf(path, dialect, slots, details)];
+  if (assumed !== null && readings.length > 0) {
+    // A template may say that it is the other one.
+    const swapped = (slot: string): string => ({ gamma: "beta", beta: "gamma" })[slot] ?? slot;
+    const others = new Map([...slots].map(([slot, value]) => [swapped(slot), value]));
+    const first = readings.splice(0).map((r) => ({ ...r, why: assumed }));
+    const second = readingsOf(path, dialect, others, details).map((r) => ({ ...r, why: `not ${assumed}` }));
+    readings.push(...first, ...second);
+    for (const [slot, name] of [...names]) if (!names.has(swapped(slot))) names.set(swapped(slot), name);
+  }
   if (readings.length > 0 || (slots.size === 1 && slots.has(""))) return [{ path, names, slots, readings }];
   // Names of known kinds in shapes of none: each tensor goes its own way.
   return [...group].map(([slot, { name, info }]) => ({
