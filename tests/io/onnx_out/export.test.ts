@@ -79,6 +79,30 @@ test("the model stays as it was: modes, state, gradients, memory, mode of record
   expect(model.forward(x).vertex.node).not.toBeNull();
 });
 
+test("a layer that writes over its input leaves the example alone", async () => {
+  const model = prepared({ make: () => new nn.InPlaceActivatedBatchNorm(4), inputs: () => [draw(3, 4, 2, 2)] }, random);
+  const x = draw(3, 4, 2, 2);
+  const numbers = [...x.dataSync()];
+  const bytes = exportOnnx(model, x);
+  expect([...x.dataSync()]).toEqual(numbers);
+  const ran = await runOnnx(bytes, { input: x });
+  const y = noGrad(() => model.eval().forward(x)).dataSync();
+  expect(difference(ran.get("output")!.data, y)).toBeLessThan(1e-6);
+});
+
+test("a forward of several tensors in and out, some of them in objects", async () => {
+  const model = lambda((x, o) => {
+    const { scale, times } = o as unknown as { scale: Tensor; times: number };
+    return { sum: x!.add(scale), parts: [x!.mul(scale), x!.mul(times)], again: x };
+  });
+  const args = [draw(2, 3), { scale: draw(3), times: 2, other: null }];
+  const { scale } = args[1] as { scale: Tensor };
+  const ran = await runOnnx(exportOnnx(model, args), { input: args[0] as Tensor, scale });
+  expect([...ran.keys()].sort()).toEqual(["output_again", "output_parts_0", "output_parts_1", "output_sum"]);
+  expect(difference(ran.get("output_parts_1")!.data, (args[0] as Tensor).mul(2).dataSync())).toBe(0);
+  expect(difference(ran.get("output_again")!.data, (args[0] as Tensor).dataSync())).toBe(0);
+});
+
 describe("norms by opset", () => {
   const cases: [string, () => nn.Module, Record<number, string>][] = [
     ["LayerNorm", () => new nn.LayerNorm(6), { 16: "ReduceMean", 17: "LayerNormalization" }],

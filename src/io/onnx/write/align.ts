@@ -31,7 +31,9 @@ export function align(first: Recorded, second: Recorded, batch: Batch | null): v
     if (other?.op !== node.op || other.path !== node.path || other.inputs.length !== node.inputs.length) {
       throw unlike(`${other ? `${other.op}${at(other)}` : "nothing"} in place of ${node.op}${at(node)}`, batch);
     }
-    if (JSON.stringify(other.attributes) !== JSON.stringify(node.attributes)) throw fixed(node, "an attribute");
+    if (JSON.stringify(other.attributes) !== JSON.stringify(node.attributes)) {
+      throw batch ? fixed(node, "an attribute") : unlike(`other attributes of ${node.op}${at(node)}`, batch);
+    }
     for (const [place, a] of node.inputs.entries()) {
       const b = other.inputs[place]!;
       if (a === null || b === null) continue;
@@ -44,10 +46,11 @@ export function align(first: Recorded, second: Recorded, batch: Batch | null): v
     }
     pair(node.output, other.output);
   }
-  if (theirs.length > ours.length)
-    throw unlike(`${theirs[ours.length]!.op}${at(theirs[ours.length]!)} behind the end`, batch);
+  const more = theirs[ours.length];
+  if (more) throw unlike(`${more.op}${at(more)} behind the end`, batch);
   for (const [i, { value }] of first.outputs.entries()) {
-    if (same.get(second.outputs[i]!.value) !== value) throw unlike("results from other ops", batch);
+    const other = second.outputs[i];
+    if (!other || same.get(other.value) !== value) throw unlike("results from other ops", batch);
   }
   if (batch) applyEdits(first, edits, batch);
 }

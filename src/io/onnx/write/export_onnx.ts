@@ -102,7 +102,8 @@ export function exportOnnx(model: Module, exampleInput: unknown, options?: Expor
     }
   });
   if (o.path !== undefined) {
-    if (o.externalData !== undefined) writeFile(beside(o.path, o.externalData), written.external);
+    if (o.externalData !== undefined && written.external.length > 0)
+      writeFile(beside(o.path, o.externalData), written.external);
     writeFile(o.path, [written.model]);
   }
   return written.model;
@@ -201,7 +202,8 @@ function recordTwice(model: Module, example: Example, axes: (number | null)[] | 
   const axisOf = (name: string) => axes?.[names.indexOf(name)] ?? null;
   const input = axes?.findIndex((axis) => axis !== null) ?? -1;
   const batch: Batch | null = input < 0 ? null : { sizes: batchSizes(model, example), input, axis: axes![input]! };
-  const first = run(batch ? otherExample(example, axisOf, batch.sizes[0], false) : example);
+  // A copy: layers that work in place write over what they are given.
+  const first = run(otherExample(example, axisOf, batch?.sizes[0] ?? 0, false));
   try {
     const second = run(otherExample(example, axisOf, batch?.sizes[1] ?? 0, true));
     try {
