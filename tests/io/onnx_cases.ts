@@ -88,6 +88,22 @@ const convolutions: Case[] = [
   at("Einsum", [12], [f(3), f(4)], { attributes: { equation: "i,j->ji" } }),
 ];
 
+const attentions: Case[] = [
+  at("Attention", [23], [f(2, 3, 5, 4), f(2, 3, 6, 4), f(2, 3, 6, 2)]),
+  at("Attention", [23], [f(2, 5, 8), f(2, 6, 4), f(2, 6, 4), f(5, 6)], {
+    attributes: { q_num_heads: 4, kv_num_heads: 2, scale: fl(0.3) },
+  }),
+  at("Attention", [23], [f(2, 3, 5, 4), f(2, 3, 5, 4), f(2, 3, 5, 4)], { attributes: { is_causal: 1 } }),
+  at(
+    "Attention",
+    [23],
+    [f(1, 2, 3, 4), f(1, 2, 5, 4), f(1, 2, 5, 4), given([1, 0, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1], [3, 5], "bool")],
+  ),
+  at("Attention", [23], [f(1, 2, 3, 4), f(1, 2, 2, 4), f(1, 2, 2, 4), f(3, 5), f(1, 2, 3, 4), f(1, 2, 3, 4)], {
+    outputs: 3,
+  }),
+];
+
 const pools: Case[] = [
   at("MaxPool", [9, 12], [f(2, 3, 7, 8)], {
     attributes: { kernel_shape: [3, 2], strides: [2, 1], pads: [1, 0, 1, 1] },
@@ -307,5 +323,17 @@ const others: Case[] = [
 
 /** Every operator that is computed, at the versions in which its form changed. */
 export const cases: readonly Case[] = [
-  ...[norms, convolutions, pools, elementwise, activations, reductions, movements, indexing, made, others].flat(),
+  ...[
+    norms,
+    convolutions,
+    attentions,
+    pools,
+    elementwise,
+    activations,
+    reductions,
+    movements,
+    indexing,
+    made,
+    others,
+  ].flat(),
 ];

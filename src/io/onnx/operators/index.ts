@@ -1,6 +1,7 @@
 import { nearestName } from "../../../base/options.js";
 import type { Operator, OperatorTable } from "../operator.js";
 import { activationOperators } from "./activation.js";
+import { attentionOperators } from "./attention.js";
 import { castOperators } from "./cast.js";
 import { convOperators } from "./conv.js";
 import { elementwiseOperators } from "./elementwise.js";
@@ -21,7 +22,7 @@ export const OPSETS = { least: 9, most: 24 } as const;
 /** Families of the default domain, in the order of the documentation. */
 export const families: Readonly<Record<string, OperatorTable>> = {
   Normalization: normOperators,
-  "Products and convolutions": { ...matmulOperators, ...convOperators },
+  "Products and convolutions": { ...matmulOperators, ...convOperators, ...attentionOperators },
   Pools: poolOperators,
   Elementwise: elementwiseOperators,
   Activations: activationOperators,
