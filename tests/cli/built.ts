@@ -1,12 +1,35 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const root = new URL("../../", import.meta.url).pathname;
 export const program = join(root, "dist/cli/main.js");
 
-/** Builds dist again if a source is newer: these tests are about what users run. */
+/** Builds dist again if a source is newer: these tests are about what users run. Test files that run at once build one after the other. */
 export function buildIfStale(): void {
+  const lock = join(tmpdir(), `evenkeel-build${root.replaceAll("/", "-")}`);
+  while (!taken(lock)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+  try {
+    build();
+  } finally {
+    rmdirSync(lock);
+  }
+}
+
+/** A folder as a lock; one that a killed process left behind counts for three minutes. */
+function taken(lock: string): boolean {
+  try {
+    mkdirSync(lock);
+    return true;
+  } catch {
+    const made = statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now();
+    if (Date.now() - made > 180_000) rmdirSync(lock);
+    return false;
+  }
+}
+
+function build(): void {
   const newest = (folder: string): number =>
     Math.max(
       ...readdirSync(folder, { withFileTypes: true }).map((entry) => {
