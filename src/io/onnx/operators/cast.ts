@@ -6,7 +6,7 @@ import { type ElementName, elementTypes } from "../../elements.js";
 import { type Attributes, int, needed, optional, text } from "../attributes.js";
 import type { Call } from "../call.js";
 import type { OperatorTable } from "../operator.js";
-import { elementNameOf } from "../tensor_proto.js";
+import { elementNameOf, elementNumbers } from "../tensor_proto.js";
 import {
   computed,
   floatTensor,
@@ -57,10 +57,13 @@ function castTo(x: Value, to: ElementName): Value {
   return to === "bool" ? truth(shape, (i) => data[i] !== 0) : computed(to, shape, (i) => data[i]!);
 }
 
+const TEXT = 8;
+const readTypes: readonly number[] = Object.values(elementNumbers);
+
 const lacks = (attributes: Attributes): string | null => {
-  const to = attributes.get("to");
-  // Text has no tensors here; other types that are not read are refused as the file's.
-  return to === 8 ? "a cast to text" : null;
+  const to = attributes.get("to") as number;
+  if (readTypes.includes(to)) return null;
+  return to === TEXT ? "a cast to text" : `a cast to element type ${to}`;
 };
 
 /** y and, where it is asked for, which elements stay. The seed of the file is not used: manualSeed sets all random numbers. */
