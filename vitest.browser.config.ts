@@ -44,6 +44,7 @@ export default defineConfig({
       "tests/webgpu/awkward.test.ts",
       // Files on a disk, and data sets read from it.
       "tests/webgpu/saving.test.ts",
+      "tests/webgpu/onnx.test.ts",
       "tests/webgpu/float16_training.test.ts",
       // Minutes of shaders on a software GPU, which Node runs through the same driver.
       "tests/webgpu/*_accuracy.test.ts",

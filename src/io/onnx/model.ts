@@ -8,7 +8,7 @@ import { disown, scope } from "../../memory/scope.js";
 import { Module, Parameter } from "../../nn/module.js";
 import type { Edge, InputInfo, Plan } from "./plan.js";
 import { Run } from "./run.js";
-import { computed, int32Tensor, isFloatType, limitsOf, type Value, Whole } from "./value.js";
+import { computed, int32Tensor, isFloatType, limitsOf, noteNumbers, type Value, Whole } from "./value.js";
 
 /** What a model takes under one name. */
 export interface OnnxInput {
@@ -146,6 +146,7 @@ export class OnnxModule extends Module {
     scope(() => {
       for (const t of this.#constants) {
         const moved = t.detach().to(target);
+        noteNumbers(t);
         if (moved.dtype !== t.dtype || moved.device !== t.device) t.adopt(moved);
       }
     });

@@ -112,7 +112,20 @@ export const typeOf = (value: Value): ElementName =>
   value instanceof Whole ? value.type : value.dtype === "float16" ? "float32" : (value.dtype as ElementName);
 
 /** The numbers of a value, to be read at once: a tensor's view ends when the heap grows. */
-export const numbersIn = (value: Value): NumberArray => (value instanceof Whole ? value.data : value.storage.view);
+export function numbersIn(value: Value): NumberArray {
+  if (value instanceof Whole) return value.data;
+  return (value.device === "cpu" ? undefined : known.get(value)) ?? value.storage.view;
+}
+
+/** Numbers of constants that lie on a device, where nothing is read at once: what scales, limits and amounts are. */
+const known = new WeakMap<Tensor, NumberArray>();
+/** Larger ones are data. */
+const MOST_KNOWN = 64;
+
+/** Notes a constant's numbers before it is moved. */
+export function noteNumbers(t: Tensor): void {
+  if (t.device === "cpu" && t.size <= MOST_KNOWN) known.set(t, t.storage.view.slice());
+}
 
 /** Whole numbers as an int32 tensor. Throws DTypeError where they do not fit. */
 export function int32Tensor({ shape, data, type }: Whole): Tensor {
