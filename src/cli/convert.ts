@@ -9,6 +9,7 @@ import { count, oneOf } from "./values.js";
 interface Options {
   readonly from?: ConvertOptions["from"];
   readonly to: ConvertOptions["to"];
+  readonly key?: string;
   readonly template?: string;
   readonly rename?: Readonly<Record<string, string>>;
   readonly kind?: ConvertOptions["kinds"];
@@ -33,6 +34,7 @@ export const convertCommand: AddCommand = (program, done) => {
       oneOf(frameworkNames),
     )
     .option("--to <framework>", `whose names it gets: ${frameworks}`, oneOf(frameworkNames), "evenkeel")
+    .option("--key <name>", "part of a PyTorch checkpoint that is wanted, as model_state_dict")
     .option("--template <file>", "file of the wanted names: layers are found by name, else by shapes and order")
     .option(
       "--rename <from=to>",
@@ -53,7 +55,7 @@ export const convertCommand: AddCommand = (program, done) => {
 
 async function convert(from: string, to: string, options: Options): Promise<number> {
   checkWritable(to);
-  const source = await openTensors(from);
+  const source = await openTensors(from, { key: options.key });
   const template = options.template === undefined ? null : await openTensors(options.template);
   try {
     const { tensors, report } = await convertTensors(source, {

@@ -1,4 +1,4 @@
-import { FormatError } from "../base/errors.js";
+import { FormatError, OptionError } from "../base/errors.js";
 import { openFlax } from "./flax/open_flax.js";
 import { saveFlax } from "./flax/save_flax.js";
 import { openKeras } from "./keras/open_keras.js";
@@ -18,7 +18,8 @@ type Tensors = ReadonlyMap<string, FileTensor>;
 interface TensorFormat {
   readonly name: string;
   readonly endings: readonly string[];
-  readonly open?: (path: string) => Promise<TensorFile>;
+  /** `key`: a part of it, where a format has such. */
+  readonly open?: (path: string, key?: string) => Promise<TensorFile>;
   /** `like` is a file of this format, whose configuration the new one takes over. */
   readonly save?: (tensors: Tensors, path: string, like: TensorFile | null) => unknown;
 }
@@ -27,7 +28,7 @@ const formats: readonly TensorFormat[] = [
   {
     name: "safetensors",
     endings: [".safetensors", ".safetensors.index.json"],
-    open: openSafetensors,
+    open: (path) => openSafetensors(path),
   },
   {
     name: "safetensors",
@@ -35,13 +36,22 @@ const formats: readonly TensorFormat[] = [
     // What libraries around PyTorch look for.
     save: (tensors, path) => saveSafetensors(tensors, path, { metadata: { format: "pt" } }),
   },
-  { name: "npz", endings: [".npz"], open: openNpz, save: (tensors, path) => saveNpz(tensors, path) },
-  { name: "PyTorch", endings: [".pt", ".pth", ".bin", ".ckpt"], open: openTorch },
-  { name: "Flax", endings: [".msgpack"], open: openFlax, save: (tensors, path) => saveFlax(tensors, path) },
-  { name: "Keras", endings: [".weights.h5", ".keras", ".h5", ".hdf5"], open: openKeras },
+  { name: "npz", endings: [".npz"], open: (path) => openNpz(path), save: (tensors, path) => saveNpz(tensors, path) },
+  { name: "PyTorch", endings: [".pt", ".pth", ".bin", ".ckpt"], open: openPart },
+  {
+    name: "Flax",
+    endings: [".msgpack"],
+    open: (path) => openFlax(path),
+    save: (tensors, path) => saveFlax(tensors, path),
+  },
+  { name: "Keras", endings: [".weights.h5", ".keras", ".h5", ".hdf5"], open: (path) => openKeras(path) },
   { name: "Keras", endings: [".weights.h5"], save: saveNumbered },
-  { name: "TensorFlow.js", endings: [".json"], open: openTfjs, save: saveLike },
+  { name: "TensorFlow.js", endings: [".json"], open: (path) => openTfjs(path), save: saveLike },
 ];
+
+function openPart(path: string, key?: string): Promise<TensorFile> {
+  return openTorch(path, key === undefined ? {} : { key });
+}
 
 /** Keras 3 finds weights by the classes and numbers of layers, which a model's own file tells and nothing else. */
 function saveNumbered(tensors: Tensors, path: string): Promise<number> {
@@ -78,8 +88,15 @@ function formatOf(path: string, wanted: "open" | "save"): TensorFormat {
 /** Throws FormatError for a name whose ending is that of no format that can be written. */
 export const checkWritable = (path: string): void => void formatOf(path, "save");
 
-/** Opens a file of tensors, in the format that its name ends in. Close it afterwards. Throws FormatError for any other ending. */
-export const openTensors = (path: string): Promise<TensorFile> => formatOf(path, "open").open!(path);
+/**
+ * Opens a file of tensors, in the format that its name ends in; of a PyTorch checkpoint the part that `key` names. Close it afterwards.
+ * Throws FormatError for any other ending, OptionError for a key where a format has no parts.
+ */
+export function openTensors(path: string, { key }: { key?: string | undefined } = {}): Promise<TensorFile> {
+  const { name, open } = formatOf(path, "open");
+  if (key === undefined || open === openPart) return open!(path, key);
+  throw new OptionError({ rule: "key names a part of a PyTorch checkpoint", got: `${key} for ${path} (${name})` });
+}
 
 /**
  * Writes tensors in the format that the name ends in; the model.json of TensorFlow.js with the configuration of `like`, an open one.

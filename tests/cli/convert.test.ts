@@ -1,6 +1,7 @@
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { openNpz, openSafetensors, saveNpz } from "../../src/io/index.js";
 import { buildIfStale, type Finished, program, start } from "./built.js";
@@ -89,4 +90,18 @@ it.each<[number, string[], RegExp]>([
   expect(finished).toMatchObject({ code, out: "" });
   expect(finished.err).toMatch(message);
   expect(finished.err.trimEnd().split("\n")).toHaveLength(1);
+});
+
+it("takes the part that is named out of a PyTorch checkpoint", async () => {
+  const checkpoint = fileURLToPath(new URL("../io/files/torch_training.pt", import.meta.url));
+  const whole = await convert(checkpoint, "part.safetensors");
+  expect(whole).toMatchObject({ code: 1, out: "" });
+  expect(whole.err).toMatch(/got argparse\.Namespace .*key: "state_dict"/);
+  expect(await convert(checkpoint, "part.safetensors", "--key", "state_dict")).toMatchObject({ code: 0, err: "" });
+  const file = await openSafetensors(join(folder, "part.safetensors"));
+  expect([...file.tensors.keys()].sort()).toEqual(["bias", "weight"]);
+  file.close();
+  const other = await convert("keras.npz", "part.safetensors", "--key", "conv");
+  expect(other).toMatchObject({ code: 1, out: "" });
+  expect(other.err).toContain("key names a part of a PyTorch checkpoint; got conv for keras.npz (npz)");
 });

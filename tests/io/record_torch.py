@@ -1,6 +1,8 @@
 """Writes files/torch_*.pt with PyTorch: python3 tests/io/record_torch.py. Last run with torch 1.13."""
 import argparse
+import collections
 import os
+import numpy
 import torch
 from torch import nn
 
@@ -95,3 +97,26 @@ for name, (layer, shape) in layers.items():
         outputs[name] = layer(inputs[name])
     state.update({f"{name}.{key}": value for key, value in layer.state_dict().items()})
 save({"model_state_dict": state, "inputs": inputs, "outputs": outputs}, "norms")
+
+
+# What programs around PyTorch save beside a state: objects of classes, which no reader of tensors can or may make.
+class Config(dict):
+    def __init__(self, **values):
+        super().__init__(values)
+        self.path = "runs"
+
+
+save({
+    "epoch": 7,
+    "args": argparse.Namespace(lr=0.1, sizes=[1, 2], rate=numpy.float64(0.5)),
+    "best": numpy.float32(0.25),
+    "history": numpy.arange(3.0),
+    "config": Config(depth=3),
+    "counts": collections.defaultdict(int, a=1),
+    "names": {"a", "b"},
+    "frozen": frozenset([1]),
+    "device": torch.device("cpu"),
+    "loss": nn.CrossEntropyLoss(),
+    "freqs": torch.zeros(2, dtype=torch.complex64),
+    "state_dict": collections.OrderedDict(weight=ramp(2, 3), bias=ramp(2)),
+}, "training")

@@ -1,6 +1,6 @@
 import { elementsWithin } from "../damage.js";
 import { type ElementName, elementTypes } from "../elements.js";
-import { type Complaining, type Meaning, Named, type Pickled, safer } from "./pickle.js";
+import { type Complaining, type Meaning, Named, type Pickled, safer, Unread } from "./pickle.js";
 
 /** Numbers of one type in an entry of the file, which tensors are views of. */
 export class StoredNumbers {
@@ -42,13 +42,15 @@ const dtypes = new Set(Object.keys(elementTypes).map((type) => `torch.${type}`))
 type Call = (args: readonly Pickled[], wrong: Complaining, file: string) => Pickled;
 
 const ofTensor: Call = ([tensor], wrong) => {
-  if (tensor instanceof StoredTensor) return tensor;
+  if (tensor instanceof StoredTensor || tensor instanceof Unread) return tensor;
   throw wrong("A parameter is made of a tensor", "something else");
 };
 
 const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
 const tensorOf: Call = ([storage, offset, shape, strides], wrong, file) => {
+  // Of a type that is not read: complex numbers, say.
+  if (storage instanceof Unread) return storage;
   if (!(storage instanceof StoredNumbers) || !isWhole(offset) || !Array.isArray(shape) || !Array.isArray(strides)) {
     throw wrong("A tensor is made of a storage, an offset, a shape and strides", "something else");
   }
@@ -99,6 +101,7 @@ export function torchMeaning(file: string): Meaning {
     },
     persistent: (id, wrong) => {
       const [kind, named, key, , length] = Array.isArray(id) ? (id as readonly Pickled[]) : [];
+      if (kind === "storage" && named instanceof Unread) return named;
       const type = named instanceof Named ? storageTypes.get(named.name) : undefined;
       if (kind !== "storage" || type === undefined || typeof key !== "string" || !isWhole(length)) {
         throw wrong("Numbers are named by storage, type, key, place and length", "something else");

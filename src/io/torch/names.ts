@@ -1,6 +1,6 @@
 import { damaged } from "../damage.js";
 import { StoredTensor } from "./meaning.js";
-import { Named, type Pickled } from "./pickle.js";
+import { Named, type Pickled, Unread } from "./pickle.js";
 
 export interface NamedValues {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
@@ -11,9 +11,14 @@ const DEEPEST = 32;
 
 /**
  * Nested dictionaries and lists as names joined with ".": tensors on the one hand, numbers and texts (as JSON would write them) on the
- * other. Parts that a pickle refers to more than once are repeated, up to what `room` (the pickle's bytes) explains.
+ * other. Throws what `refused` makes of an object that is not read. Parts that a pickle refers to more than once are repeated, up to what `room` (the pickle's bytes) explains.
  */
-export function namedValues(value: Pickled, room: number, file: string): NamedValues {
+export function namedValues(
+  value: Pickled,
+  room: number,
+  file: string,
+  refused: (object: Unread) => Error,
+): NamedValues {
   const tensors = new Map<string, StoredTensor>();
   const metadata = new Map<string, string>();
   let steps = 0;
@@ -27,6 +32,7 @@ export function namedValues(value: Pickled, room: number, file: string): NamedVa
     if (++steps > room + 64 || letters > 16 * room + 65536) {
       throw wrong(name, "A checkpoint refers to its parts a few times", "names without end");
     }
+    if (item instanceof Unread) throw refused(item);
     const inside = (key: unknown): string => (name === "" ? String(key) : `${name}.${key}`);
     if (item instanceof Map) {
       for (const [key, inner] of item) {

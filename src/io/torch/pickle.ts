@@ -5,6 +5,15 @@ export class Named {
   constructor(readonly name: string) {}
 }
 
+/** An object of a class that is not read: it was never made, and is known to be there. A checkpoint may have such beside its tensors. */
+export class Unread {
+  constructor(
+    readonly name: string,
+    /** The byte of the pickle where it stands. */
+    readonly place: number,
+  ) {}
+}
+
 /** What a pickle is read to: dictionaries as Maps, lists and tuples as arrays, and what `Meaning` makes of the rest. */
 export type Pickled = null | boolean | number | bigint | string | Uint8Array | object;
 
@@ -27,8 +36,8 @@ export type Complaining = (rule: string, got: string, fix?: string) => Error;
 export const safer = "Save model.state_dict() alone, or convert it to safetensors in Python";
 
 /**
- * Reads a pickle (Python's pickletools, protocols 2 to 5) as far as torch.save writes such: the opcodes below, the names that
- * `meaning` knows, and nothing is ever looked up or executed.
+ * Reads a pickle (Python's pickletools, protocols 2 to 5) as far as torch.save writes such: the opcodes below and the names that
+ * `meaning` knows. Nothing is ever looked up or executed; what another name would make is an Unread.
  *
  * Readers of pickles on npm are made for files that are trusted: pickleparser 0.2.1 calls and constructs what names resolve to,
  * merges state into objects by key (also "__proto__"), sets keys of a Map as properties after the opcode DICT, makes of an unknown name a
@@ -111,13 +120,15 @@ export function readPickle(bytes: Uint8Array, meaning: Meaning, file: string, en
     const signed = BigInt.asIntN(8 * length, value);
     return Number.isSafeInteger(Number(signed)) ? Number(signed) : signed;
   };
-  const list = (): Pickled[] => {
-    const value = top();
-    if (!Array.isArray(value)) throw wrong("Items are added to a list", "something else");
-    return value;
+  const add = (items: readonly Pickled[]): void => {
+    const list = top();
+    if (list instanceof Unread) return;
+    if (!Array.isArray(list)) throw wrong("Items are added to a list", "something else");
+    for (const item of items) list.push(item);
   };
   const set = (items: readonly Pickled[]): void => {
     const dictionary = top();
+    if (dictionary instanceof Unread) return;
     if (!(dictionary instanceof Map) || items.length % 2 !== 0) {
       throw wrong("Keys and values are added to a dictionary", `${items.length} items for something else`);
     }
@@ -138,18 +149,11 @@ export function readPickle(bytes: Uint8Array, meaning: Meaning, file: string, en
     stack.push(value);
   };
   const named = (name: string): void => {
-    if (!meaning.isKnown(name)) {
-      throw wrong(
-        "A checkpoint names dictionaries and tensors alone, since anything else would have to be executed",
-        name,
-        safer,
-      );
-    }
-    stack.push(new Named(name));
+    stack.push(meaning.isKnown(name) ? new Named(name) : new Unread(name, opcode));
   };
-  const nameOf = (value: Pickled): string => {
-    if (value instanceof Named) return value.name;
-    throw wrong("What is called has a name", "something else", safer);
+  const unread = (of: Pickled): void => {
+    if (!(of instanceof Named || of instanceof Unread)) throw wrong("What is made has a class", "something else");
+    stack.push(made(new Unread(of.name, opcode)));
   };
 
   // By the bytes of pickletools, in its words.
@@ -201,12 +205,10 @@ export function readPickle(bytes: Uint8Array, meaning: Meaning, file: string, en
     93: () => stack.push(made([])),
     97: function append() {
       const item = pop();
-      list().push(item);
+      add([item]);
     },
     101: function appends() {
-      const items = sinceMark();
-      const to = list();
-      for (const item of items) to.push(item);
+      add(sinceMark());
     },
     125: () => stack.push(made(new Map())),
     115: function setItem() {
@@ -229,19 +231,32 @@ export function readPickle(bytes: Uint8Array, meaning: Meaning, file: string, en
     },
     82: function reduce() {
       const args = pop();
-      const name = nameOf(pop());
+      const called = pop();
       if (!Array.isArray(args)) throw wrong("A call has a tuple of arguments", "something else");
-      stack.push(made(meaning.call(name, args, wrong) as object));
+      if (called instanceof Named) stack.push(made(meaning.call(called.name, args, wrong) as object));
+      else unread(called);
     },
     129: function newObject() {
       pop();
-      throw wrong("A checkpoint holds dictionaries and tensors alone", `an object of ${nameOf(pop())}`, safer);
+      unread(pop());
+    },
+    146: function newObjectWithNames() {
+      pop();
+      pop();
+      unread(pop());
     },
     98: function build() {
       const attributes = pop();
+      const object = top();
       // A state_dict() carries the versions of its modules as an attribute; it is not needed.
-      if (top() instanceof Map && attributes instanceof Map) return;
+      if (object instanceof Unread || (object instanceof Map && attributes instanceof Map)) return;
       throw wrong("Attributes are those of a dictionary", "something else", safer);
+    },
+    143: () => stack.push(made(new Unread("set", opcode))),
+    144: () => add(sinceMark()),
+    145: function frozenSet() {
+      sinceMark();
+      stack.push(made(new Unread("frozenset", opcode)));
     },
     81: () => stack.push(meaning.persistent(pop(), wrong)),
   };

@@ -12,9 +12,9 @@ import { rowMajor } from "../strided.js";
 import type { FileTensor, TensorFile, TensorInfo } from "../tensor_file.js";
 import { readDirectory, type ZipEntry } from "../zip/directory.js";
 import { entryBytes } from "../zip/entry.js";
-import { torchMeaning } from "./meaning.js";
+import { StoredTensor, torchMeaning } from "./meaning.js";
 import { namedValues } from "./names.js";
-import { type Pickled, readPickle } from "./pickle.js";
+import { type Pickled, readPickle, safer, Unread } from "./pickle.js";
 
 export interface TorchOptions {
   /** The part of a checkpoint that is wanted, "model_state_dict" say (or "a.b" for one inside another): names begin below it. */
@@ -24,7 +24,7 @@ export interface TorchOptions {
 /**
  * The tensors of a file that torch.save wrote (PyTorch 1.6 or later), by name: float64 as it is, shorter floats as float32, whole numbers and
  * booleans as int32. Names of nested dictionaries are joined with ".". Nothing in the file is executed: of its pickle, dictionaries,
- * lists, numbers, texts and tensors are read, and anything else is refused by name.
+ * lists, numbers, texts and tensors are read, and anything else is refused by name; with `key` it may stand beside the part that is read.
  * Throws FormatError for such files, damaged ones, those of older PyTorch, and for whole numbers beyond int32; OptionError.
  */
 export function loadTorch(input: NowInput, options?: TorchOptions): Record<string, Tensor>;
@@ -79,7 +79,16 @@ function* readTorch(source: ByteSource, key: string | undefined): Reading<Conten
   };
   const pickle = stored("data.pkl");
   const value = readPickle(yield* entryBytes(source, pickle), torchMeaning(file), file, pickle.name);
-  const { tensors, metadata } = namedValues(partOf(value, key, file), pickle.size, file);
+  const refused = (object: Unread): Error => {
+    const part = key === undefined ? partWithTensors(value) : undefined;
+    return damaged(file, `${pickle.name}, byte ${object.place}`, {
+      rule: "A checkpoint names dictionaries and tensors alone, since anything else would have to be executed",
+      got: object.name,
+      fix: part === undefined ? safer : `Read the part that is wanted: { key: ${JSON.stringify(part)} }`,
+    });
+  };
+  const wanted = partOf(value, key, file, refused);
+  const { tensors, metadata } = namedValues(wanted, pickle.size, file, refused);
   const order = entries.has(`${folder}byteorder`) ? yield* entryBytes(source, stored("byteorder")) : new Uint8Array(0);
   const bigEndian = new TextDecoder().decode(order.slice()) === "big";
 
@@ -145,12 +154,21 @@ function folderOf(entries: ReadonlyMap<string, ZipEntry>, file: string): string 
   return folder;
 }
 
-function partOf(value: Pickled, key: string | undefined, file: string): Pickled {
+/** The part of a checkpoint that a user most likely wants: the first that has tensors of its own. */
+function partWithTensors(value: Pickled): string | undefined {
+  const parts: [unknown, unknown][] = value instanceof Map ? [...value] : [];
+  const holds = (part: unknown): boolean =>
+    part instanceof Map && [...part.values()].some((v) => v instanceof StoredTensor);
+  return parts.find(([name, part]) => typeof name === "string" && holds(part))?.[0] as string | undefined;
+}
+
+function partOf(value: Pickled, key: string | undefined, file: string, refused: (object: Unread) => Error): Pickled {
   if (key === undefined) return value;
   let part = value;
   let rest = key;
   while (rest !== "") {
     const here: unknown = part;
+    if (here instanceof Unread) throw refused(here);
     const names = here instanceof Map ? [...here.keys()].filter((k) => typeof k === "string") : [];
     // A key may itself have dots: the longest that is there.
     const name = names.filter((k) => rest === k || rest.startsWith(`${k}.`)).sort((a, b) => b.length - a.length)[0];
