@@ -21,20 +21,20 @@ function changes(entry: Operator | readonly Operator[]): string {
   return notes.length > 0 ? ` (${notes.join(", ")})` : "";
 }
 
-const row = (family: string, table: OperatorTable): string =>
-  `| ${family} | ${Object.entries(table)
+const item = (family: string, table: OperatorTable): string =>
+  `- **${family}**: ${Object.entries(table)
     .map(([name, entry]) => `${name}${changes(entry)}`)
     .sort()
-    .join(", ")} |\n`;
+    .join(", ")}\n`;
 
-/** The table of docs/onnx-import.md: `WRITE_DOCS=1 npx vitest run tests/io/onnx_in_docs.test.ts` writes it. */
+/** The list of docs/onnx-import.md: `WRITE_DOCS=1 npx vitest run tests/io/onnx_in_docs.test.ts` writes it. */
 it("the page lists the operators that there are", () => {
-  const rows = [...Object.entries(families), ['Domain "com.microsoft"', microsoftOperators] as const];
-  const count = rows.reduce((n, [, t]) => n + Object.keys(t).length, 0);
-  const table = `\n${count} operators.\n\n| | |\n| --- | --- |\n${rows.map(([f, t]) => row(f, t)).join("")}\n`;
+  const all = [...Object.entries(families), ['Of the domain "com.microsoft"', microsoftOperators] as const];
+  const count = all.reduce((n, [, t]) => n + Object.keys(t).length, 0);
+  const list = `\n${count} operators.\n\n${all.map(([f, t]) => item(f, t)).join("")}\n`;
   const text = readFileSync(page, "utf8");
   const [from, to] = [text.indexOf(begin) + begin.length, text.indexOf(end)];
-  const made = text.slice(0, from) + table + text.slice(to);
+  const made = text.slice(0, from) + list + text.slice(to);
   if (process.env.WRITE_DOCS) writeFileSync(page, made);
   expect(readFileSync(page, "utf8")).toBe(made);
 });
