@@ -52,6 +52,10 @@ describe("Module", () => {
       /missing: tied; unexpected: extra; other shape: blocks\.0\.bias \[4\] for \[3\]/,
     );
     expect(m.firstScale.dataSync()).toEqual(before);
+    // A name that every object has is no name of the module's.
+    expect(() => m.loadStateDict(new Map(Object.entries({ ...m.stateDict(), constructor: zeros([1]) })))).toThrow(
+      /unexpected: constructor/,
+    );
     const { "blocks.0.bias": _b, ...fitting } = bad;
     m.loadStateDict(new Map(Object.entries(fitting)), { strict: false });
     expect(m.firstScale.toArray()).toEqual([7, 7, 7]);

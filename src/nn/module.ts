@@ -311,7 +311,7 @@ export abstract class Module {
       const targets = this.stateDict();
       const strict = options.strict ?? true;
       const missing = Object.keys(targets).filter((name) => !given.has(name));
-      const unexpected = [...given.keys()].filter((name) => !(name in targets));
+      const unexpected = [...given.keys()].filter((name) => !Object.hasOwn(targets, name));
       const misshapen = Object.entries(targets).flatMap(([name, { shape }]) => {
         const value = given.get(name);
         return !value || sameShape(value.shape, shape) ? [] : [{ name, given: value.shape, wanted: shape }];
