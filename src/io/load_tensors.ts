@@ -23,7 +23,7 @@ export type Opening = (source: ByteSource) => Reading<Contents>;
 export const tensorOf = ({ shape, data }: Pick<FileTensor, "shape" | "data">): Tensor => tensor(data, { shape });
 
 /** All tensors of a source that needs no waiting; it is closed. */
-export function loadNow(input: NowInput, opening: Opening): Record<string, Tensor> {
+function loadNow(input: NowInput, opening: Opening): Record<string, Tensor> {
   const source = openNow(input);
   try {
     return loadContentsNow(readNow(opening(source)));

@@ -31,7 +31,7 @@ export function rowMajor<A extends NumberArray>(
 }
 
 /** Axes of one element may have any step. */
-export function isRowMajor(shape: readonly number[], strides: readonly number[]): boolean {
+function isRowMajor(shape: readonly number[], strides: readonly number[]): boolean {
   if (shape.includes(0)) return true;
   let step = 1;
   for (let axis = shape.length - 1; axis >= 0; axis--) {

@@ -33,7 +33,7 @@ export interface Conversion {
 }
 
 /** A conversion before a number is read. */
-export interface ConversionPlan {
+interface ConversionPlan {
   readonly values: ReadonlyMap<string, Value>;
   readonly report: ConversionReport;
 }
@@ -70,7 +70,7 @@ function asType(value: Value, numbers: NumberArray, dtype: ElementName | null): 
 const floating = ["float64", "float32", "float16", "bfloat16"] as const;
 
 /** Plans a conversion from names and shapes alone. */
-export function planConversion(source: Omit<NamedTensors, "read">, options: ConvertOptions): ConversionPlan {
+function planConversion(source: Omit<NamedTensors, "read">, options: ConvertOptions): ConversionPlan {
   const o = readOptions("convertTensors", options, {
     ...{ from: null as Framework | null, to: "evenkeel" as Framework },
     ...{ template: null as Module | TensorSource | null, dtype: null as ConvertOptions["dtype"], ...askedDefaults },

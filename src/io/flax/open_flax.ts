@@ -28,7 +28,7 @@ export function openFlax(input: NowInput | LaterInput): Promise<TensorFile> {
   return open(input, flaxContents);
 }
 
-export function* flaxContents(source: ByteSource): Reading<Contents> {
+function* flaxContents(source: ByteSource): Reading<Contents> {
   const tensors = new Map<string, PlacedTensor>();
   const metadata = new Map<string, string>();
   const reader = new MsgpackReader(source, 0, source.size);

@@ -41,7 +41,7 @@ export async function openSource(
   return (whole ? null : await rangedURL(given)) ?? bytesSource(await wholeURL(given), given.href);
 }
 
-export const notBytes = (input: unknown): OptionError =>
+const notBytes = (input: unknown): OptionError =>
   new OptionError({
     rule: "A file is read from a path, bytes, a Blob, a URL or a fetch Response",
     got: describeValue(input),

@@ -48,7 +48,7 @@ function prelu(call: Call): Tensor {
 const elu = (x: Tensor, alpha: number): Tensor => positive(x).add(negative(x).expm1().mul(alpha));
 
 /** What both GELUs are called in the attribute, and in the engine. */
-export const gelus = { none: "gelu", tanh: "geluTanh" } as const;
+const gelus = { none: "gelu", tanh: "geluTanh" } as const;
 
 export const activationOperators: OperatorTable = {
   Relu: one(6, {}, positive),
