@@ -1,9 +1,15 @@
-import type { Numbers } from "../base/communicator.js";
+import type { Elements } from "../base/communicator.js";
+
+const types = { float64: Float64Array, float32: Float32Array, int32: Int32Array, uint8: Uint8Array } as const;
+type TypeName = keyof typeof types;
+
+export const typeOf = (data: Elements): TypeName =>
+  (Object.keys(types) as TypeName[]).find((name) => data instanceof types[name])!;
 
 /** What a rank says it does. */
 export interface Header {
   readonly call: string;
-  readonly type: string;
+  readonly type: TypeName;
   readonly length: number;
 }
 
@@ -69,18 +75,17 @@ export class GroupMemory {
     return Atomics.load(this.words, this.size + rank) === 1;
   }
 
-  capacity(type: string): number {
-    return PIECE_BYTES / (type === "float64" ? 8 : 4);
+  capacity(type: TypeName): number {
+    return PIECE_BYTES / types[type].BYTES_PER_ELEMENT;
   }
 
-  place(rank: number, turn: number, type: string): Numbers {
+  place(rank: number, turn: number, type: TypeName): Elements {
     const at = this.start + rank * RANK_BYTES + turn * (HEADER_BYTES + PIECE_BYTES) + HEADER_BYTES;
-    return type === "float64"
-      ? new Float64Array(this.buffer, at, PIECE_BYTES / 8)
-      : new Float32Array(this.buffer, at, PIECE_BYTES / 4);
+    const make = types[type] as new (buffer: SharedArrayBuffer, at: number, length: number) => Elements;
+    return new make(this.buffer, at, this.capacity(type));
   }
 
-  write(rank: number, turn: number, { call, type, length }: Header, piece: Numbers): void {
+  write(rank: number, turn: number, { call, type, length }: Header, piece: Elements): void {
     const at = this.start + rank * RANK_BYTES + turn * (HEADER_BYTES + PIECE_BYTES);
     new Float64Array(this.buffer, at, 1)[0] = length;
     const text = encoder.encode(`${type} ${call}`);
@@ -93,7 +98,7 @@ export class GroupMemory {
     const text = this.text(at + 8, CALL_BYTES);
     const space = text.indexOf(" ");
     const length = new Float64Array(this.buffer, at, 1)[0]!;
-    return { type: text.slice(0, space), call: text.slice(space + 1), length };
+    return { type: text.slice(0, space) as TypeName, call: text.slice(space + 1), length };
   }
 
   /** Says that `rank` has come to `round` and waits for the others. Returns those that did not come; empty if aborted. */

@@ -1,4 +1,14 @@
 // The public names of `evenkeel/distributed`.
-export { type Combination, type Communicator, loopback, type Numbers } from "../base/communicator.js";
+export {
+  type Combination,
+  type Communicator,
+  type Elements,
+  type GatherOptions,
+  loopback,
+  type Numbers,
+} from "../base/communicator.js";
+export type { Pending } from "../base/pending.js";
 export { broadcastState, sumGradients } from "./copies.js";
+export { type DistributedOptions, initDistributed } from "./init.js";
+export { finalizeDistributed } from "./mpi/lifetime.js";
 export { abortGroup, type GroupDescription, type GroupOptions, joinGroup, sharedGroup } from "./shared_group.js";

@@ -1,7 +1,8 @@
-import type { Combination, Communicator, Numbers } from "../base/communicator.js";
+import type { Combination, Communicator, Elements, Numbers } from "../base/communicator.js";
 import { CommunicationError, DeviceError, OptionError, StateError } from "../base/errors.js";
 import { checkNumber, checkPositiveInteger, readOptions } from "../base/options.js";
-import { GroupMemory, type Header } from "./group_memory.js";
+import { finished, type Pending } from "../base/pending.js";
+import { GroupMemory, type Header, typeOf } from "./group_memory.js";
 
 export interface GroupOptions {
   /** Seconds that a rank waits for the others before it gives the group up. Default 60. */
@@ -62,8 +63,6 @@ export function joinGroup(description: GroupDescription, rank: number): Communic
   return new SharedCommunicator(memory, rank, size, timeout);
 }
 
-const typeOf = (data: Numbers): string => (data instanceof Float64Array ? "float64" : "float32");
-
 /**
  * Each call goes in rounds of one message a rank. In a round a rank writes its header and a piece of its data, says so,
  * waits until all have, and reads the others' pieces. Two places a rank, used in turn, spare a second wait: who writes
@@ -95,7 +94,7 @@ class SharedCommunicator implements Communicator {
     });
   }
 
-  allGather<T extends Numbers>(data: T): T[] {
+  allGather<T extends Elements>(data: T): T[] {
     const make = data.constructor as new (length: number) => T;
     const results: T[] = [];
     const header = { call: "allGather", type: typeOf(data), length: data.length };
@@ -109,7 +108,7 @@ class SharedCommunicator implements Communicator {
     return results;
   }
 
-  broadcast(data: Numbers, root: number): void {
+  broadcast(data: Elements, root: number): void {
     if (!Number.isInteger(root) || root < 0 || root >= this.size) {
       throw new OptionError({ rule: `broadcast: root must be a rank from 0 to ${this.size - 1}`, got: String(root) });
     }
@@ -121,6 +120,35 @@ class SharedCommunicator implements Communicator {
     this.exchange({ call: "barrier", type: "float64", length: 0 }, new Float64Array(0), true, () => {});
   }
 
+  // Threads meet in blocking calls: memory has no network that could carry a message while they compute.
+  allReduceAsync(data: Numbers, how: Combination): Pending<void> {
+    return finished(this.allReduce(data, how));
+  }
+
+  allGatherAsync<T extends Elements>(data: T): Pending<T[]> {
+    return finished(this.allGather(data));
+  }
+
+  broadcastAsync(data: Elements, root: number): Pending<void> {
+    return finished(this.broadcast(data, root));
+  }
+
+  barrierAsync(): Pending<void> {
+    return finished(this.barrier());
+  }
+
+  split(): never {
+    throw new StateError({
+      rule: "A group of threads cannot be split: each group has memory of its own, which threads are started with",
+      got: "split()",
+      fix: "Make a sharedGroup for each part as well, and join both",
+    });
+  }
+
+  splitByNode(): Communicator {
+    return this;
+  }
+
   abort(reason: string): void {
     this.memory.abort(`Rank ${this.rank} gave the group up: ${reason}`);
   }
@@ -128,9 +156,9 @@ class SharedCommunicator implements Communicator {
   /** Sends `data` in pieces; `read` gets for each piece the place of each rank, where the piece starts, and its length. */
   private exchange(
     header: Header,
-    data: Numbers,
+    data: Elements,
     sameLength: boolean,
-    read: (place: (rank: number) => Numbers, from: number, length: number, lengths: readonly number[]) => void,
+    read: (place: (rank: number) => Elements, from: number, length: number, lengths: readonly number[]) => void,
   ): void {
     if (this.broken) throw this.broken;
     const { memory, rank } = this;

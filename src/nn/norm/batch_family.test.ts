@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { normal } from "../../../tests/conformance/op_harness.js";
 import { type Tensor, tensor } from "../../autograd/index.js";
-import { loopback, type Numbers } from "../../base/communicator.js";
+import { type Elements, loopback } from "../../base/communicator.js";
 import { scope } from "../../memory/scope.js";
 import type { Module } from "../module.js";
 import {
@@ -24,7 +24,7 @@ const others = normal([12], 1).dataSync();
 const neighbour = {
   ...loopback,
   size: 2,
-  allGather<T extends Numbers>(data: T): T[] {
+  allGather<T extends Elements>(data: T): T[] {
     const count = 7;
     const message = data.slice();
     message.set([count, ...others.slice(0, 4), ...others.slice(4, 8).map((v) => count * (0.5 + Math.abs(v)))]);

@@ -5,7 +5,7 @@ import { prepareRanks, type Ranks, valuesOf } from "../../../tests/distributed/r
 import { type LayerJob, type LayerResult, layerSteps, smallNet } from "../../../tests/distributed/sync_jobs.js";
 import { gradCheck } from "../../autograd/grad_check.js";
 import { randn, tensor } from "../../autograd/index.js";
-import { loopback } from "../../base/communicator.js";
+import { type Elements, loopback } from "../../base/communicator.js";
 import type { DType } from "../../base/dtype.js";
 import { OptionError } from "../../base/errors.js";
 import { Random } from "../../base/random.js";
@@ -206,7 +206,7 @@ describe("SyncBatchNorm", () => {
   const twin = {
     ...loopback,
     size: 2,
-    allGather: <T extends Float64Array | Float32Array>(data: T): T[] => [data.slice() as T, data.slice() as T],
+    allGather: <T extends Elements>(data: T): T[] => [data.slice() as T, data.slice() as T],
     allReduce: (data: Float64Array | Float32Array) => data.set(data.map((v) => 2 * v)),
   };
 

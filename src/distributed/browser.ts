@@ -1,0 +1,13 @@
+// The public names of `evenkeel/distributed` in a browser.
+export {
+  type Combination,
+  type Communicator,
+  type Elements,
+  type GatherOptions,
+  loopback,
+  type Numbers,
+} from "../base/communicator.js";
+export type { Pending } from "../base/pending.js";
+export { broadcastState, sumGradients } from "./copies.js";
+export { finalizeDistributed, initDistributed } from "./init_browser.js";
+export { abortGroup, type GroupDescription, type GroupOptions, joinGroup, sharedGroup } from "./shared_group.js";

@@ -1,0 +1,62 @@
+import { availableParallelism } from "node:os";
+import { type Communicator, loopback } from "../base/communicator.js";
+import { CommunicationError, StateError } from "../base/errors.js";
+import { checkChoice, checkNumber, readOptions } from "../base/options.js";
+import { findMpi } from "./mpi/find_node.js";
+import { launchedBy } from "./mpi/launcher.js";
+import { start } from "./mpi/lifetime.js";
+import { MpiCommunicator } from "./mpi/mpi_communicator.js";
+
+export interface DistributedOptions {
+  /** Seconds that a call waits for the other ranks before it throws CommunicationError. Default 600. */
+  readonly timeout?: number;
+  /**
+   * How numbers of all ranks are added up. "ordered" (default): by rank and in double, the same bits with either library on any
+   * layout of machines. "library": by the MPI library's own all-reduce.
+   */
+  readonly sums?: "ordered" | "library";
+}
+
+let world: Communicator | null = null;
+
+/**
+ * The ranks of this job: those that mpirun (or srun) started, over Open MPI 4 or 5 or MPICH, whichever started them. Where nothing started
+ * several, `loopback`. A second call gives the same communicator. Needs koffi.
+ * Throws CommunicationError where a launcher started several ranks that cannot meet: no library, or one of the other family.
+ */
+export function initDistributed(options?: DistributedOptions): Communicator {
+  const o = readOptions("initDistributed", options, { timeout: 600, sums: "ordered" as "ordered" | "library" });
+  checkNumber("initDistributed: timeout", o.timeout, "a number of seconds above 0", (v) => v > 0);
+  checkChoice("initDistributed: sums", o.sums, ["ordered", "library"]);
+  if (world) {
+    if (options === undefined) return world;
+    throw new StateError({ rule: "Options of initDistributed are given with its first call", got: "a later one" });
+  }
+  world = open(o);
+  return world;
+}
+
+function open({ timeout, sums }: Required<DistributedOptions>): Communicator {
+  const launched = launchedBy(process.env);
+  if (!launched) return loopback;
+  const mpi = findMpi(launched.family, process.env.EVENKEEL_MPI_LIBRARY);
+  if ("reason" in mpi) {
+    if (launched.size === 1) return loopback;
+    throw new CommunicationError({
+      rule: `The ${launched.size} ranks that ${launched.by} started meet over an MPI library`,
+      got: mpi.reason,
+    });
+  }
+  start(mpi);
+  const all = new MpiCommunicator(mpi, mpi.world, { timeout, sums, crowded: true });
+  if (all.size !== launched.size) {
+    throw new CommunicationError({
+      rule: `${launched.by} started ${launched.size} ranks, which must find each other`,
+      got: `a world of ${all.size} in ${mpi.name} (${mpi.version.split("\n")[0]})`,
+      fix: "Start the ranks with the launcher of that library, or name the launcher's library in EVENKEEL_MPI_LIBRARY",
+    });
+  }
+  const { size } = all.splitByNode();
+  const crowded = size > availableParallelism();
+  return new MpiCommunicator(mpi, mpi.world, { timeout, sums, crowded });
+}

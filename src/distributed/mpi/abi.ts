@@ -1,0 +1,69 @@
+import type { Combination, Elements } from "../../base/communicator.js";
+
+/** A communicator, type or operation of the library: a whole number in MPICH, an address in Open MPI. */
+export type Handle = number | bigint;
+
+/**
+ * What the two families of MPI libraries do differently: mpi.h's constants are not part of the standard before MPI 5.
+ * MPICH's are those that it and its descendants (Intel MPI, MVAPICH, Cray) promised each other to keep; Open MPI's are
+ * addresses of exported variables, alike in 4.x and 5.x.
+ */
+export interface Abi {
+  readonly name: "Open MPI" | "MPICH";
+  /** C type of a handle, and the bytes of one. */
+  readonly handle: "intptr_t" | "int";
+  readonly handleBytes: 4 | 8;
+  readonly inPlace: number;
+  readonly ignoreStatus: number;
+  /** MPI_UNDEFINED: the color of a rank that joins no part. */
+  readonly undefined: number;
+  /** MPI_COMM_TYPE_SHARED. */
+  readonly sharedMemory: number;
+  readonly world: string | number;
+  readonly errorsReturn: string | number;
+  readonly nullInfo: string | number;
+  readonly types: Readonly<Record<TypeName, string | number>>;
+  readonly operations: Readonly<Record<Combination, string | number>>;
+}
+
+export type TypeName = "float64" | "float32" | "int32" | "uint8";
+
+export const typeNameOf = (data: Elements): TypeName =>
+  data instanceof Float64Array
+    ? "float64"
+    : data instanceof Float32Array
+      ? "float32"
+      : data instanceof Int32Array
+        ? "int32"
+        : "uint8";
+
+export const abis: readonly Abi[] = [
+  {
+    name: "Open MPI",
+    handle: "intptr_t",
+    handleBytes: 8,
+    inPlace: 1,
+    ignoreStatus: 0,
+    undefined: -32766,
+    sharedMemory: 0,
+    world: "ompi_mpi_comm_world",
+    errorsReturn: "ompi_mpi_errors_return",
+    nullInfo: "ompi_mpi_info_null",
+    types: { float64: "ompi_mpi_double", float32: "ompi_mpi_float", int32: "ompi_mpi_int", uint8: "ompi_mpi_byte" },
+    operations: { sum: "ompi_mpi_op_sum", max: "ompi_mpi_op_max", min: "ompi_mpi_op_min" },
+  },
+  {
+    name: "MPICH",
+    handle: "int",
+    handleBytes: 4,
+    inPlace: -1,
+    ignoreStatus: 1,
+    undefined: -32766,
+    sharedMemory: 1,
+    world: 0x44000000,
+    errorsReturn: 0x54000001,
+    nullInfo: 0x1c000000,
+    types: { float64: 0x4c00080b, float32: 0x4c00040a, int32: 0x4c000405, uint8: 0x4c00010d },
+    operations: { sum: 0x58000003, max: 0x58000001, min: 0x58000002 },
+  },
+];
