@@ -1,22 +1,37 @@
 import { tensor } from "../autograd/create.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { FormatError, OptionError } from "../base/errors.js";
-import { checkBoolean, checkPositiveInteger, readOptions } from "../base/options.js";
+import { checkBoolean, checkNumber, checkPositiveInteger, readOptions } from "../base/options.js";
 import { globalRandom, Random, type RandomState } from "../base/random.js";
 import { numberOfElements } from "../base/shape.js";
 import "../memory/dispose_symbol.js";
 import { Dataset, emptyLike, gather } from "./dataset.js";
 import { checkSeed } from "./split.js";
 
+/** Which of several ranks a loader works for; a Communicator is one. */
+export interface Shard {
+  /** 0 to size - 1 */
+  readonly rank: number;
+  readonly size: number;
+}
+
 export interface DataLoaderOptions {
-  /** Samples in a batch. Default 1. */
+  /** Samples in a batch, that of all ranks together. Default 1. */
   readonly batchSize?: number;
   /** A new random order in each epoch instead of the dataset's own. Default false. */
   readonly shuffle?: boolean;
   /** Leaves out the last batch of an epoch if it is smaller than the others. Default false. */
   readonly dropLast?: boolean;
-  /** Decides all orders of a shuffling loader. Default: drawn from the generator that manualSeed seeds. */
+  /**
+   * Decides all orders of a shuffling loader. Default: drawn from the generator that manualSeed seeds. Needed to shuffle for several
+   * ranks, whose generators may differ.
+   */
   readonly seed?: number;
+  /**
+   * Of every batch of n samples this rank gets those from floor(rank * n / size) to floor((rank + 1) * n / size), which are none at a
+   * small end. Every rank makes its loader with the same other options. Default: all of them.
+   */
+  readonly shard?: Shard;
 }
 
 /** Some samples as tensors. They live until dispose(), `using`, the scope that is open, or garbage collection. */
@@ -27,13 +42,15 @@ export interface Batch {
   readonly y: Tensor;
   /** Number of this batch in its epoch, from 0. */
   readonly index: number;
-  /** Number of samples in it. */
+  /** Number of samples in it: this rank's, which may be 0 where the loader has a shard. */
   readonly size: number;
+  /** Number of samples of this batch on all ranks together. */
+  readonly globalSize: number;
   dispose(): void;
   [Symbol.dispose](): void;
 }
 
-/** Where a loader stands, as plain JSON. */
+/** Where a loader stands, as plain JSON; the same on all ranks, and for any number of them. */
 export interface DataLoaderState {
   /** Epochs that are behind it. */
   readonly epoch: number;
@@ -54,9 +71,14 @@ export interface DataLoaderState {
  * read while batch k was in hand, continues with batch k + 1 and from there on gives the same batches, bit for bit.
  * If k was the last batch of its epoch, the next loop hands out nothing and ends that epoch.
  *
+ * With `shard` the loaders of all ranks go through the same batches together, each handing out its part of every one; the
+ * parts are those of one order of samples, so that another number of ranks learns from the same batches.
+ *
  * Shapes: x [size, ...sampleShape], y [size, ...labelShape], in the types of the dataset's arrays.
- * Warns:  once on the console if the last batch has a single sample, from which batch norm cannot train.
- * Throws: OptionError for what is no Dataset, an unknown option, or a batchSize that is no whole number above 0.
+ * Warns:  once on the console (that of rank 0) if the last batch has a single sample, from which batch norm cannot train, or
+ *         leaves a rank with less than two, from which only synchronized batch norm can.
+ * Throws: OptionError for what is no Dataset, an unknown option, a batchSize that is no whole number above 0, a rank outside its
+ *         shard, or shuffling for several ranks without a seed.
  */
 export class DataLoader implements Iterable<Batch> {
   readonly batchSize: number;
@@ -64,8 +86,9 @@ export class DataLoader implements Iterable<Batch> {
   readonly dropLast: boolean;
   /** Batches in an epoch. */
   readonly length: number;
-  /** Size of the last batch of an epoch; 0 if an epoch has none. Batch norm cannot train on 1. */
+  /** Size of the last batch of an epoch, on all ranks together; 0 if an epoch has none. Batch norm cannot train on 1. */
   readonly lastBatchSize: number;
+  readonly shard: Shard;
 
   private epoch = 0;
   private position = 0;
@@ -79,19 +102,26 @@ export class DataLoader implements Iterable<Batch> {
     options?: DataLoaderOptions,
   ) {
     if (!(dataset instanceof Dataset)) throw notADataset(dataset);
-    const defaults = { batchSize: 1, shuffle: false, dropLast: false, seed: undefined as number | undefined };
-    const { batchSize, shuffle, dropLast, seed } = readOptions("DataLoader", options, defaults);
-    this.batchSize = checkPositiveInteger("batchSize", batchSize);
-    this.shuffle = checkBoolean("shuffle", shuffle);
-    this.dropLast = checkBoolean("dropLast", dropLast);
-    if (seed !== undefined) checkSeed(seed);
-    this.random = shuffle ? new Random(seed ?? globalRandom.bits()).state : null;
+    const o = readOptions("DataLoader", options, {
+      batchSize: 1,
+      shuffle: false,
+      dropLast: false,
+      seed: undefined as number | undefined,
+      shard: { rank: 0, size: 1 } as Shard,
+    });
+    this.batchSize = checkPositiveInteger("batchSize", o.batchSize);
+    this.shuffle = checkBoolean("shuffle", o.shuffle);
+    this.dropLast = checkBoolean("dropLast", o.dropLast);
+    this.shard = checkShard(o.shard);
+    if (o.seed !== undefined) checkSeed(o.seed);
+    else if (this.shuffle && this.shard.size > 1) throw orderOfItsOwn(this.shard);
+    this.random = this.shuffle ? new Random(o.seed ?? globalRandom.bits()).state : null;
     this.nextRandom = this.random;
-    const whole = Math.floor(dataset.length / batchSize);
-    const rest = dataset.length % batchSize;
-    this.length = dropLast || rest === 0 ? whole : whole + 1;
-    this.lastBatchSize = this.length === whole ? Math.min(whole, 1) * batchSize : rest;
-    if (rest === 1 && !dropLast) warnOfSingle(dataset.length, batchSize);
+    const whole = Math.floor(dataset.length / this.batchSize);
+    const rest = dataset.length % this.batchSize;
+    this.length = this.dropLast || rest === 0 ? whole : whole + 1;
+    this.lastBatchSize = this.length === whole ? Math.min(whole, 1) * this.batchSize : rest;
+    if (this.length > whole) warnOfSmallEnd(dataset.length, this.batchSize, this.shard);
   }
 
   get state(): DataLoaderState {
@@ -125,7 +155,7 @@ export class DataLoader implements Iterable<Batch> {
   }
 
   *[Symbol.iterator](): Generator<Batch, void, undefined> {
-    const { dataset, batchSize } = this;
+    const { dataset, batchSize, shard } = this;
     if (this.position > 0 && !this.resumed) this.finishEpoch();
     this.resumed = false;
     // Of several loops at once, the newest one keeps the state.
@@ -134,10 +164,12 @@ export class DataLoader implements Iterable<Batch> {
     // tensor() copies to the heap, so one pair of arrays serves all batches.
     const perSample = numberOfElements(dataset.sampleShape);
     const perLabel = numberOfElements(dataset.labelShape);
-    const images = emptyLike(dataset.images, batchSize * perSample);
-    const labels = emptyLike(dataset.labels, batchSize * perLabel);
+    const most = Math.ceil(batchSize / shard.size);
+    const images = emptyLike(dataset.images, most * perSample);
+    const labels = emptyLike(dataset.labels, most * perLabel);
     for (let index = this.position; index < this.length; index++) {
-      const indices = order.subarray(index * batchSize, (index + 1) * batchSize);
+      const all = order.subarray(index * batchSize, (index + 1) * batchSize);
+      const indices = all.subarray(partStart(all.length, shard, 0), partStart(all.length, shard, 1));
       const size = indices.length;
       gather(dataset.images, perSample, indices, images);
       gather(dataset.labels, perLabel, indices, labels);
@@ -147,6 +179,7 @@ export class DataLoader implements Iterable<Batch> {
         tensor(labels.subarray(0, size * perLabel), { shape: [size, ...dataset.labelShape] }),
         index,
         size,
+        all.length,
       );
     }
     if (this.turn === turn) this.finishEpoch();
@@ -169,12 +202,15 @@ export class DataLoader implements Iterable<Batch> {
   }
 }
 
-function batch(x: Tensor, y: Tensor, index: number, size: number): Batch {
+/** Where the part of `rank + after` begins among n samples. */
+const partStart = (n: number, { rank, size }: Shard, after: number): number => Math.floor(((rank + after) * n) / size);
+
+function batch(x: Tensor, y: Tensor, index: number, size: number, globalSize: number): Batch {
   const dispose = () => {
     x.dispose();
     y.dispose();
   };
-  return { x, y, index, size, dispose, [Symbol.dispose]: dispose };
+  return { x, y, index, size, globalSize, dispose, [Symbol.dispose]: dispose };
 }
 
 function checkState(state: unknown): DataLoaderState {
@@ -200,16 +236,50 @@ function notADataset(value: unknown): OptionError {
   });
 }
 
+function checkShard(shard: Shard): Shard {
+  const { rank, size } = readShard(shard);
+  checkPositiveInteger("shard: size", size);
+  checkNumber(
+    "shard: rank",
+    rank,
+    `a whole number from 0 to ${size - 1}`,
+    (r) => Number.isInteger(r) && r >= 0 && r < size,
+  );
+  return { rank, size };
+}
+
+function readShard(shard: unknown): Shard {
+  if (typeof shard === "object" && shard !== null) return shard as Shard;
+  throw new OptionError({
+    rule: "shard is a rank among a number of them",
+    got: String(shard),
+    fix: "Pass a Communicator, or { rank: 0, size: 4 }",
+  });
+}
+
+const orderOfItsOwn = ({ size }: Shard): OptionError =>
+  new OptionError({
+    rule: "A loader that shuffles for several ranks needs a seed: all ranks must draw the same order",
+    got: `shuffle: true without one for ${size} ranks`,
+    fix: "Pass the same number as seed on every rank",
+  });
+
 const warned = new Set<string>();
 
-function warnOfSingle(samples: number, batchSize: number): void {
-  if (batchSize === 1) return;
-  const key = `${samples}/${batchSize}`;
-  if (warned.has(key)) return;
+/** Says what a last batch that is smaller than the others keeps batch norm from; a batch size that does so itself was chosen. */
+function warnOfSmallEnd(samples: number, batchSize: number, { rank, size }: Shard): void {
+  const rest = samples % batchSize;
+  const tooFew = rest < 2 * size && (rest === 1 || batchSize >= 2 * size);
+  const key = `${samples}/${batchSize}/${size}`;
+  if (!tooFew || rank > 0 || warned.has(key)) return;
   warned.add(key);
+  const last = rest === 1 ? "one sample" : `${rest} samples for ${size} ranks`;
+  const why =
+    rest === 1
+      ? "from which batch norm cannot train: one value a channel has no variance"
+      : "of which a rank gets one or none, from which batch norm cannot train unless it is synchronized";
   console.warn(
-    `DataLoader: ${samples} samples in batches of ${batchSize} leave a last batch of one sample, from which batch norm ` +
-      "cannot train: one value a channel has no variance. Give a training loader dropLast: true or another batchSize; " +
-      "evaluation is not affected.",
+    `DataLoader: ${samples} samples in batches of ${batchSize} leave a last batch of ${last}, ${why}. ` +
+      "Give a training loader dropLast: true or another batchSize; evaluation is not affected.",
   );
 }
