@@ -37,7 +37,7 @@ export function batchRenorm(inputs: NormInputs, options: BatchRenormOptions): { 
 }
 
 function renormalize({ x, weight, bias }: NormInputs, options: BatchRenormOptions) {
-  const { axis, eps, variance: convention = "biased", running, rMax, dMax } = options;
+  const { axis, eps, variance: convention = "biased" } = options;
   const on = batchView(x.shape, axis);
   checkBatchStatistics("Batch renormalization", x.shape, on);
   const { channels } = on.view;
@@ -47,13 +47,7 @@ function renormalize({ x, weight, bias }: NormInputs, options: BatchRenormOption
   kernels.columnMoments(x.storage, { mean: mean.storage, variance: variance.storage }, on.view);
 
   const count = statisticSize(on);
-  const scale = convention === "biased" ? 1 : besselFactor(count);
-  const sigma = running.variance.detach().cast("float64").add(eps).sqrt();
-  const away = mean.sub(running.mean.detach().cast("float64"));
-  const rs = clip(variance.mul(scale).add(eps).sqrt().div(sigma), 1 / rMax, rMax).cast(x.dtype);
-  const ds = clip(away.div(sigma), -dMax, dMax).cast(x.dtype);
-  const shift = weight ? weight.mul(ds) : ds;
-  const affine = { x, weight: weight ? weight.mul(rs) : rs, bias: bias ? shift.add(bias) : shift };
+  const affine = { x, ...renormAffine({ x, weight, bias }, { mean, variance, values: count }, options) };
   const scaled = convention === "biased" ? { inputs: affine, eps } : byUnbiasedVariance(affine, eps, count, [channels]);
   // The statistics are known, so what is left of batch normalization is the second pass over x.
   const y = Tensor.empty(x.shape, x.dtype);
@@ -61,4 +55,23 @@ function renormalize({ x, weight, bias }: NormInputs, options: BatchRenormOption
   kernels.columnNormEval(...slots, { mean: mean.storage, variance: variance.storage }, on.view, scaled.eps);
   const computed = { y, statistics: { mean, variance } };
   return op.run(scaled.inputs, { on, eps: scaled.eps, affineShape: [channels], computed });
+}
+
+/**
+ * weight * r and weight * d + bias, by which batch normalization is renormalization. r and d are constants.
+ *
+ * Shapes: [C] all; `moments` float64, its variance the biased one of `values` values.
+ */
+export function renormAffine(
+  { x, weight, bias }: NormInputs,
+  { mean, variance, values }: { readonly mean: Tensor; readonly variance: Tensor; readonly values: number },
+  { eps, variance: convention = "biased", running, rMax, dMax }: Omit<BatchRenormOptions, "axis">,
+): { weight: Tensor; bias: Tensor } {
+  const scale = convention === "biased" ? 1 : besselFactor(values);
+  const sigma = running.variance.detach().cast("float64").add(eps).sqrt();
+  const away = mean.sub(running.mean.detach().cast("float64"));
+  const rs = clip(variance.mul(scale).add(eps).sqrt().div(sigma), 1 / rMax, rMax).cast(x.dtype);
+  const ds = clip(away.div(sigma), -dMax, dMax).cast(x.dtype);
+  const shift = weight ? weight.mul(ds) : ds;
+  return { weight: weight ? weight.mul(rs) : rs, bias: bias ? shift.add(bias) : shift };
 }

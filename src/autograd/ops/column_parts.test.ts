@@ -4,7 +4,7 @@ import { checkOps, normal, positive } from "../../../tests/conformance/op_harnes
 import type { ColumnView } from "../../norm/views.js";
 import { grad, tensor } from "../index.js";
 import { batchNorm } from "./batch_norm.js";
-import { columnMoments, normalizeAmong, standardize } from "./column_parts.js";
+import { columnMoments, type Gathering, normalizeAmong, standardize } from "./column_parts.js";
 
 const views: ColumnView[] = [
   { batch: 1, outer: 3, channels: 5, inner: 7, merge: 1 },
@@ -66,20 +66,19 @@ describe("normalizeAmong", () => {
 
     const sums: number[][] = [];
     const counts = tensor([24, 24, 24], { dtype: "float64" });
-    const run = (from: number, length: number, gather: (s: { storage: { view: ArrayLike<number> } }) => void) => {
+    const run = (from: number, length: number, add: Gathering["add"]) => {
       const part = x.detach().narrow(0, from, length).detach();
       part.requiresGrad = true;
       const inputs = { x: part, weight, bias, mean: extra.mean!, variance: extra.variance, counts };
+      const gather = { add, affine: null };
       const y = normalizeAmong(inputs, { view: { ...view, outer: length }, eps: 1e-5, gather });
       return [y, ...grad(y, [part, weight, bias], { gradOutput: dy.narrow(0, from, length) })];
     };
     // First each one's own sums are noted, then they are added up.
-    const note = (s: { storage: { view: ArrayLike<number> } }) => sums.push([...Array.from(s.storage.view)]);
+    const note = (own: Float64Array) => sums.push([...own]);
     run(0, 2, note);
     run(2, 4, note);
-    const all = (s: { storage: { view: ArrayLike<number> } }) => {
-      for (let i = 0; i < s.storage.view.length; i++) (s.storage.view as Float64Array)[i] = sums[0]![i]! + sums[1]![i]!;
-    };
+    const all = (own: Float64Array) => own.set(own.map((_, i) => sums[0]![i]! + sums[1]![i]!));
     const [a, b] = [run(0, 2, all), run(2, 4, all)];
     const joined = (i: number) => [...a[i]!.dataSync(), ...b[i]!.dataSync()];
     expect(relativeError(joined(0), out.dataSync())).toBeLessThanOrEqual(1e-14);

@@ -72,6 +72,15 @@ function apply({ x, mean, variance, weight, bias }: Inputs, { view, eps }: Optio
   return y;
 }
 
+/** dx = weight * rho * dy, as where the statistics are constants. */
+function throughConstants(dy: Tensor, { x, mean, variance, weight }: Saved, { view, eps }: Options): Tensor {
+  const dx = Tensor.empty(x.shape, x.dtype);
+  const out: NormGrads = { dx: dx.storage, dWeight: null, dBias: null };
+  const stats = { mean: mean.storage, variance: variance.storage };
+  kernels.columnNormGrad(x.storage, dy.storage, weight?.storage ?? null, stats, out, view, eps, true);
+  return dx;
+}
+
 /** Sums of dy and of dy * (x - mean) for each channel of each batch entry, float64, flat. */
 function sumsOver(dy: Tensor, { x, mean, variance }: Saved, view: ColumnView): Tensor {
   const sums = Tensor.empty([sumsOf(view)], "float64");
@@ -94,26 +103,38 @@ function sumsIn(sums: Tensor, view: ColumnView): [Tensor, Tensor] {
  */
 const FEW = 8;
 
-/** dweight = sum of dy * xhat and dbias = sum of dy. */
-function affineGradients(dy: Tensor, { x, mean, variance }: Saved, { view, eps }: Options, sums: () => Tensor) {
-  const { batch, channels } = view;
-  const fromPass = () => {
-    const [weight, bias] = [Tensor.empty([channels], x.dtype), Tensor.empty([channels], x.dtype)];
-    const out: NormGrads = { dx: null, dWeight: weight.storage, dBias: bias.storage };
-    const stats = { mean: mean.storage, variance: variance.storage };
-    kernels.columnNormGrad(x.storage, dy.storage, null, stats, out, view, eps, true);
-    return { weight, bias };
-  };
-  const fromSums = () => {
-    const [sum, products] = sumsIn(sums(), view);
-    const rho = variance.add(eps).rsqrt().reshape([variance.size, 1]);
-    const overBatch = (t: Tensor) => t.reshape([batch, channels]).sum(0).cast(x.dtype);
-    return { weight: overBatch(products.mul(rho)), bias: overBatch(sum) };
-  };
-  let made: { weight: Tensor; bias: Tensor } | undefined;
-  const all = () => (made ??= channels <= FEW ? fromPass() : fromSums());
+interface AffineGradients {
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+}
+
+function affineFromPass(dy: Tensor, { x, mean, variance }: Saved, { view, eps }: Options): AffineGradients {
+  const [weight, bias] = [Tensor.empty([view.channels], x.dtype), Tensor.empty([view.channels], x.dtype)];
+  const out: NormGrads = { dx: null, dWeight: weight.storage, dBias: bias.storage };
+  const stats = { mean: mean.storage, variance: variance.storage };
+  kernels.columnNormGrad(x.storage, dy.storage, null, stats, out, view, eps, true);
+  return { weight, bias };
+}
+
+function affineFromSums(all: Tensor, { x, variance }: Saved, { view, eps }: Options): AffineGradients {
+  const [sum, products] = sumsIn(all, view);
+  const rho = variance.add(eps).rsqrt().reshape([variance.size, 1]);
+  const overBatch = (t: Tensor) => t.reshape([view.batch, view.channels]).sum(0).cast(x.dtype);
+  return { weight: overBatch(products.mul(rho)), bias: overBatch(sum) };
+}
+
+/** Thunks for a gradient each; what they share is made once. */
+function affineThunks(make: () => AffineGradients) {
+  let made: AffineGradients | undefined;
+  const all = () => (made ??= make());
   return { weight: () => all().weight, bias: () => all().bias };
 }
+
+/** dweight = sum of dy * xhat and dbias = sum of dy. */
+const affineGradients = (dy: Tensor, saved: Saved, options: Options, sums: () => Tensor) =>
+  affineThunks(() =>
+    options.view.channels <= FEW ? affineFromPass(dy, saved, options) : affineFromSums(sums(), saved, options),
+  );
 
 /**
  * y = weight * (x - mean) * rho + bias, rho = 1 / sqrt(variance + eps), with a gradient to the statistics too. With
@@ -127,9 +148,8 @@ export const standardize = defineOp<Inputs, Options, Saved>({
   forward: (inputs, options) => ({ out: apply(inputs, options), saved: inputs }),
   backward(dy, saved, options) {
     if (isRecording()) return standardizeGradients(dy, saved, options);
-    const { x, mean, variance, weight } = saved;
+    const { variance, weight } = saved;
     const { view, eps } = options;
-    const stats = { mean: mean.storage, variance: variance.storage };
     let summed: Tensor | undefined;
     const sums = () => (summed ??= sumsOver(dy, saved, view));
     const affine = affineGradients(dy, saved, options, sums);
@@ -143,12 +163,7 @@ export const standardize = defineOp<Inputs, Options, Saved>({
       return weighed.sum(1);
     };
     return {
-      x: () => {
-        const dx = Tensor.empty(x.shape, x.dtype);
-        const out: NormGrads = { dx: dx.storage, dWeight: null, dBias: null };
-        kernels.columnNormGrad(x.storage, dy.storage, weight?.storage ?? null, stats, out, view, eps, true);
-        return dx;
-      },
+      x: () => throughConstants(dy, saved, options),
       mean: () => toStatistics(0).mul(rho()).neg(),
       variance: () => {
         const root = rho();
@@ -160,10 +175,48 @@ export const standardize = defineOp<Inputs, Options, Saved>({
   twiceDifferentiable: true,
 });
 
+/** What holders of the values behind common statistics do together in a backward pass. */
+export interface Gathering {
+  /** Adds, in place, the other holders' numbers to these. Called once a backward pass, whatever is asked of it. */
+  readonly add: (own: Float64Array) => void;
+  /** null: dweight and dbias are of x's own elements. Else of the elements of all holders, times this. */
+  readonly affine: number | null;
+}
+
 /** Statistics of a set of values that x's are among. */
 interface WiderOptions extends Options {
-  /** Adds, in place, the other holders' sums to x's own: of dy and of dy * (x - mean), flat, float64. */
-  readonly gather?: (sums: Tensor) => void;
+  readonly gather?: Gathering;
+}
+
+/**
+ * The sums of dy and of dy * (x - mean), flat, of all holders, and dweight and dbias. Where these are of all too, they follow
+ * from the sums, or are sent beside them.
+ */
+function gatherSums(dy: Tensor, saved: Saved, { gather, ...options }: WiderOptions) {
+  const own = sumsOver(dy, saved, options.view);
+  if (!gather) return { sums: own, ...affineGradients(dy, saved, options, () => own) };
+  const { add, affine } = gather;
+  if (affine === null) {
+    // x's own: adding overwrites them.
+    const sums = own.mul(1);
+    add(sums.storage.view as Float64Array);
+    return { sums, ...affineGradients(dy, saved, options, () => own) };
+  }
+  const scaled = ({ weight, bias }: AffineGradients) =>
+    affine === 1 ? { weight, bias } : { weight: weight.mul(affine), bias: bias.mul(affine) };
+  const { channels } = options.view;
+  if (channels > FEW) {
+    add(own.storage.view as Float64Array);
+    return { sums: own, ...affineThunks(() => scaled(affineFromSums(own, saved, options))) };
+  }
+  const { weight, bias } = affineFromPass(dy, saved, options);
+  const all = own.concat(weight.cast("float64")).concat(bias.cast("float64"));
+  add(all.storage.view as Float64Array);
+  const part = (from: number) => all.narrow(0, own.size + from, channels).cast(saved.x.dtype);
+  return {
+    sums: all.narrow(0, 0, own.size),
+    ...affineThunks(() => scaled({ weight: part(0), bias: part(channels) })),
+  };
 }
 
 type WiderInputs = Inputs & { counts: Tensor };
@@ -171,8 +224,8 @@ type WiderInputs = Inputs & { counts: Tensor };
 /**
  * The same where mean and variance were taken from x together with other values, `counts` in all for each statistic,
  * and a gradient to them is a gradient to x. With the sums gathered over all those values:
- * dx = rho * (g - sum(g) / count - xhat * sum(g * xhat) / count). dweight and dbias come from x's own sums. Once
- * differentiable: how the statistics depend on x is the caller's knowledge.
+ * dx = rho * (g - sum(g) / count - xhat * sum(g * xhat) / count). Once differentiable: how the statistics depend on x is the
+ * caller's knowledge.
  *
  * Shapes: as above; counts [statistics], float64.
  */
@@ -181,13 +234,8 @@ export const normalizeAmong = defineOp<WiderInputs, WiderOptions, Saved & { coun
   forward: (inputs, options) => ({ out: apply(inputs, options), saved: inputs }),
   backward(dy, saved, options) {
     const { x, mean, variance, weight, counts } = saved;
-    const { view, eps, gather } = options;
-    const sums = sumsOver(dy, saved, view);
-    // x's own: gathering overwrites them.
-    const own = gather ? sums.mul(1) : sums;
-    const affine = affineGradients(dy, saved, options, () => own);
-    // All holders gather or none does, whatever each of them needs.
-    gather?.(sums);
+    const { view, eps } = options;
+    const { sums, ...affine } = gatherSums(dy, saved, options);
     return {
       x: () => {
         const dx = Tensor.empty(x.shape, x.dtype);
@@ -195,6 +243,42 @@ export const normalizeAmong = defineOp<WiderInputs, WiderOptions, Saved & { coun
         const slots = [sums.storage, counts.storage, dx.storage] as const;
         kernels.columnDx(x.storage, dy.storage, weight?.storage ?? null, stats, ...slots, view, eps);
         return dx;
+      },
+      ...affine,
+    };
+  },
+});
+
+type BesideInputs = WiderInputs & { valid: Tensor };
+interface BesideOptions extends WiderOptions {
+  /** Of `valid`; `view` is x's. One channel to a statistic in both, batch 1. */
+  readonly on: ColumnView;
+}
+
+/**
+ * The same where the statistics were taken from `valid` (values of x, say) together with others, `counts` in all: x itself sees
+ * constants, dx = rho * g, and dvalid = -rho * (sum(g) + xhat * sum(g * xhat)) / count, the sums over all that was normalized.
+ *
+ * Shapes: as above; valid any that has the elements of `on`.
+ */
+export const normalizeBeside = defineOp<BesideInputs, BesideOptions, Saved & { counts: Tensor; valid: Tensor }>({
+  name: "normalize_beside",
+  forward: (inputs, options) => ({ out: apply(inputs, options), saved: inputs }),
+  backward(dy, saved, options) {
+    const { mean, variance, weight, counts, valid } = saved;
+    const { view, eps, on } = options;
+    const { sums, ...affine } = gatherSums(dy, saved, options);
+    return {
+      x: () => throughConstants(dy, saved, options),
+      valid: () => {
+        const length = statisticsOf(view);
+        const rho = variance.add(eps).rsqrt();
+        const slope = weight ? rho.mul(weight.cast("float64")) : rho;
+        const pulls = sums.reshape([2, length]);
+        const half = (i: number) => pulls.narrow(0, i, 1).mul(slope);
+        const d = half(0).neg().concat(half(1).mul(rho.square()).mul(-0.5));
+        const moments = mean.reshape([1, length]).concat(variance.reshape([1, length]));
+        return momentsSlope(d, valid, moments, counts, on);
       },
       ...affine,
     };

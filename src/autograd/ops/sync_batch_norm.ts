@@ -1,94 +1,131 @@
 import type { Communicator } from "../../base/communicator.js";
 import { ShapeError } from "../../base/errors.js";
-import { formatShape } from "../../base/shape.js";
 import { kernels } from "../../kernels/dispatch.js";
 import { scope } from "../../memory/scope.js";
-import { biasedVariance, type Moments, mergeMoments, noMoments } from "../../norm/moments.js";
-import { batchView, type ColumnView, statisticSize } from "../../norm/views.js";
+import { biasedVariance, type Moments, mergeMoments, noMoments, type VarianceConvention } from "../../norm/moments.js";
+import type { ColumnView } from "../../norm/views.js";
 import { full, tensor } from "../create.js";
 import { Tensor } from "../tensor.js";
-import type { BatchNormOptions } from "./batch_norm.js";
-import { normalizeAmong } from "./column_parts.js";
-import { checkInputs, type NormInputs, type NormStatistics } from "./fused_norm.js";
+import { type Gathering, normalizeAmong, normalizeBeside } from "./column_parts.js";
+import type { NormInputs } from "./fused_norm.js";
 import { byUnbiasedVariance } from "./unbiased_variance.js";
 
-export interface SyncBatchNormOptions extends Omit<BatchNormOptions, "allowLone" | "activation"> {
-  readonly communicator: Communicator;
+// Batch normalization by the statistics of the batches of all ranks, which may differ in size and be empty. Forward sends one
+// message, [samples, count, means, M2], and merges by Chan's formula in the order of ranks; backward sends one, the sums of
+// dy and of dy * (x - mean) and, where they are wanted of all ranks, dweight and dbias. A rank with an empty batch sends both
+// like the others: its output must take part in the loss. Source: Peng et al. 2018, arXiv:1711.07240.
+
+/** Moments of the batches of all ranks, the same bits on each. */
+export interface GroupMoments {
+  /** [C], float64; the variance is the biased one. */
+  readonly mean: Tensor;
+  readonly variance: Tensor;
+  /** Values of each channel, and samples, of all ranks together. */
+  readonly values: number;
+  readonly samples: number;
 }
 
-/** Count, then means, then M2 of x's own channels: what a rank tells the others. */
-function messageOf(x: Tensor, view: ColumnView, count: number): Float64Array {
+const HEAD = 2;
+
+/** What a rank tells the others: samples, values a channel, then means and M2 of x's own channels. */
+function messageOf(x: Tensor, view: ColumnView, samples: number): Float64Array {
   const { channels } = view;
-  const message = new Float64Array(1 + 2 * channels);
+  const message = new Float64Array(HEAD + 2 * channels);
+  message[0] = samples;
+  const count = view.outer * view.inner;
   if (count === 0) return message;
   scope(() => {
     const mean = Tensor.empty([channels], "float64");
     const variance = Tensor.empty([channels], "float64");
     kernels.columnMoments(x.storage, { mean: mean.storage, variance: variance.storage }, view);
-    message[0] = count;
-    message.set(mean.storage.view, 1);
-    for (let c = 0; c < channels; c++) message[1 + channels + c] = variance.storage.view[c]! * count;
+    message[1] = count;
+    message.set(mean.storage.view, HEAD);
+    for (let c = 0; c < channels; c++) message[HEAD + channels + c] = variance.storage.view[c]! * count;
   });
   return message;
 }
 
-/** Every rank merges the same messages in the same order, so all have the same bits, and all throw or none does. */
-function merge(messages: readonly Float64Array[], channels: number): Moments[] {
-  const lengths = messages.map((m) => (m.length - 1) / 2);
-  if (lengths.some((n) => n !== lengths[0])) {
-    throw new ShapeError({
-      rule: "Synchronized batch normalization takes as many channels on every rank",
-      got: lengths.map((n, rank) => `${n} on rank ${rank}`).join(", "),
-    });
-  }
-  return Array.from({ length: channels }, (_, c) =>
-    messages
-      .map((m): Moments => ({ count: m[0]!, mean: m[1 + c]!, m2: m[1 + channels + c]! }))
-      .reduce(mergeMoments, noMoments),
-  );
+interface GatherMomentsOptions {
+  /** One statistic a channel. */
+  readonly view: ColumnView;
+  /** What this rank adds to the number of samples. */
+  readonly samples: number;
+  readonly communicator: Communicator;
+  /** Who asks, for an error's text. */
+  readonly layer: string;
 }
 
 /**
- * Batch normalization by the statistics of the batches of all ranks, which may differ in size and be empty. Forward sends
- * one message, [count, means, M2], and merges by Chan's formula in the order of ranks; backward sends one, the sums of dy
- * and of dy * (x - mean). A rank with an empty batch sends both like the others: its output must take part in the loss.
- * dx as in normalizeAmong; dweight and dbias are of x's own elements, to be added up over ranks with all gradients.
+ * The moments of the x of all ranks; one message. Every rank merges the same numbers in the same order, so all have the same
+ * bits, and all throw or none does. Ranks must have as many channels as each other.
  *
- * Shapes: x and y [..., C, ...] with C on `axis`, all but the batch axis alike on all ranks; statistics [C], of all ranks.
- * Saves:  x, weight, mean, variance, counts.
- * Throws: ShapeError on every rank if all ranks together have fewer than two values for each channel, or the ranks
- *         differ in channels; CommunicationError if a rank stays away.
- * Source: Peng et al. 2018, arXiv:1711.07240.
+ * Shapes: x any that has the view's elements, none of them too.
+ * Throws: ShapeError on every rank if all ranks together have fewer than two values for each channel; CommunicationError if
+ *         a rank stays away.
  */
-export function syncBatchNorm(
-  inputs: NormInputs,
-  { axis, eps, variance = "biased", communicator }: SyncBatchNormOptions,
-): { out: Tensor; extra: NormStatistics; values: number } {
-  return scope(() => joined(inputs, { axis, eps, variance, communicator }));
-}
-
-function joined(inputs: NormInputs, { axis, eps, variance, communicator }: Required<SyncBatchNormOptions>) {
-  const { x } = inputs;
-  const { view, ...on } = batchView(x.shape, axis);
-  const { channels } = view;
-  checkInputs("sync_batch_norm", inputs, [channels]);
-  const own = statisticSize({ ...on, view });
-  const merged = merge(communicator.allGather(messageOf(x, view, own)), channels);
-  const values = merged[0]?.count ?? 0;
+export function gatherMoments(x: Tensor, { view, samples, communicator, layer }: GatherMomentsOptions): GroupMoments {
+  const messages = communicator.allGather(messageOf(x, view, samples), { equalLengths: true });
+  const total = (place: number) => messages.reduce((sum, m) => sum + m[place]!, 0);
+  const values = total(1);
   if (values < 2) {
     throw new ShapeError({
-      rule: "Synchronized batch normalization takes statistics from more than one value for each channel",
-      got: `${values} on ${communicator.size} ranks together, here an input of shape ${formatShape(x.shape)}`,
+      rule: `${layer} over several ranks takes statistics from more than one value for each channel`,
+      got: `${values} on ${communicator.size} ranks together, ${messages[communicator.rank]![1]} of them here`,
       fix: "Skip batches that are empty on all ranks, use larger ones, or call eval()",
     });
   }
-  const statistic = (of: (m: Moments) => number) => tensor(Float64Array.from(merged, of), { dtype: "float64" });
-  const extra = { mean: statistic((m) => m.mean), variance: statistic(biasedVariance) };
-  const scaled = variance === "biased" ? { inputs, eps } : byUnbiasedVariance(inputs, eps, values, [channels]);
-  const counts = full([channels], values, { dtype: "float64" });
-  const out = normalizeAmong(
-    { ...scaled.inputs, ...extra, counts },
-    { view, eps: scaled.eps, gather: (sums) => communicator.allReduce(sums.storage.view as Float64Array, "sum") },
+  const { channels } = view;
+  const merged = Array.from({ length: channels }, (_, c) =>
+    messages
+      .map((m): Moments => ({ count: m[1]!, mean: m[HEAD + c]!, m2: m[HEAD + channels + c]! }))
+      .reduce(mergeMoments, noMoments),
   );
-  return { out, extra, values };
+  const statistic = (of: (m: Moments) => number) => tensor(Float64Array.from(merged, of), { dtype: "float64" });
+  return { mean: statistic((m) => m.mean), variance: statistic(biasedVariance), values, samples: total(0) };
+}
+
+export interface GroupNormalizeOptions {
+  readonly view: ColumnView;
+  readonly eps: number;
+  readonly variance?: VarianceConvention;
+  /** How sums become those of all ranks, as many of whose elements as in `moments` are normalized together. */
+  readonly gather: Gathering;
+}
+
+const countsOf = ({ mean, values }: GroupMoments): Tensor => full([mean.size], values, { dtype: "float64" });
+
+function scaled(
+  inputs: NormInputs,
+  { values, mean }: GroupMoments,
+  { eps, variance = "biased" }: GroupNormalizeOptions,
+) {
+  return variance === "biased" ? { inputs, eps } : byUnbiasedVariance(inputs, eps, values, [mean.size]);
+}
+
+/**
+ * y = weight * xhat + bias by the moments of all ranks, which x's own values are among. dx as in normalizeAmong.
+ *
+ * Shapes: x and y any that has the view's elements; weight and bias [C], each optional.
+ * Saves:  x, weight, mean, variance, counts.
+ */
+export function normalizeByGroup(inputs: NormInputs, moments: GroupMoments, options: GroupNormalizeOptions): Tensor {
+  const { view, gather } = options;
+  const used = scaled(inputs, moments, options);
+  const { mean, variance } = moments;
+  return normalizeAmong({ ...used.inputs, mean, variance, counts: countsOf(moments) }, { view, eps: used.eps, gather });
+}
+
+/** The same for an x that the moments were not taken from: they are of `valid`, seen as `on`, and its like on other ranks. */
+export function normalizeBesideGroup(
+  { valid, ...inputs }: NormInputs & { valid: Tensor },
+  moments: GroupMoments,
+  { on, ...options }: GroupNormalizeOptions & { on: ColumnView },
+): Tensor {
+  const { view, gather } = options;
+  const used = scaled(inputs, moments, options);
+  const { mean, variance } = moments;
+  return normalizeBeside(
+    { ...used.inputs, valid, mean, variance, counts: countsOf(moments) },
+    { view, on, eps: used.eps, gather },
+  );
 }

@@ -25,9 +25,15 @@ const neighbour = {
   ...loopback,
   size: 2,
   allGather<T extends Elements>(data: T): T[] {
-    const count = 7;
+    const [samples, count] = [2, 7];
     const message = data.slice();
-    message.set([count, ...others.slice(0, 4), ...others.slice(4, 8).map((v) => count * (0.5 + Math.abs(v)))]);
+    if (message instanceof Float64Array)
+      message.set([
+        samples,
+        count,
+        ...others.slice(0, 4),
+        ...others.slice(4, 8).map((v) => count * (0.5 + Math.abs(v))),
+      ]);
     return [data.slice() as T, message as T];
   },
   allReduce() {},

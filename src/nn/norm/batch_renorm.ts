@@ -1,17 +1,17 @@
 import type { Tensor } from "../../autograd/index.js";
 import { batchNormEval } from "../../autograd/ops/batch_norm.js";
-import { batchRenorm } from "../../autograd/ops/batch_renorm.js";
+import { batchRenorm, renormAffine } from "../../autograd/ops/batch_renorm.js";
+import type { GroupMoments } from "../../autograd/ops/sync_batch_norm.js";
 import { OptionError } from "../../base/errors.js";
 import { checkNumber } from "../../base/options.js";
 import type { Shape } from "../../base/shape.js";
-import { BatchNormBase } from "./batch_norm.js";
-import type { RunningNormOptions } from "./running_norm.js";
 import { disposeStatistics } from "./running_stats.js";
+import { SynchronizedBatchNorm, type SynchronizedOptions } from "./synchronized.js";
 
 /** A bound, or one for each number of batches seen so far (0 at first). */
 export type RenormLimit = number | ((seen: number) => number);
 
-export interface BatchRenormOptions extends RunningNormOptions {
+export interface BatchRenormOptions extends SynchronizedOptions {
   /** r stays in [1 / rMax, rMax]. Default: 1 for 5,000 batches, from there in a line to 3 at 40,000. */
   readonly rMax?: RenormLimit;
   /** d stays in [-dMax, dMax]. Default: 0 for 5,000 batches, from there in a line to 5 at 25,000. */
@@ -32,9 +32,10 @@ const bounds = {
 
 /**
  * Batch normalization corrected towards the running statistics, so that training and evaluation compute nearly the same
- * also with small batches. Keeps a running variance where the paper keeps a running sigma, as all batch norms here do.
+ * also with small batches. Keeps a running variance where the paper keeps a running sigma, as all batch norms here do. With a
+ * communicator the batch is that of all its ranks.
  */
-export class BatchRenorm extends BatchNormBase {
+export class BatchRenorm extends SynchronizedBatchNorm {
   rMax: RenormLimit;
   dMax: RenormLimit;
 
@@ -53,17 +54,25 @@ export class BatchRenorm extends BatchNormBase {
   }
 
   protected override normalize(x: Tensor, axis: number): Tensor {
+    if (this.shares) return super.normalize(x, axis);
     const { eps, numFeatures } = this;
-    const running = this.running!;
     const inputs = { x, ...this.affine(x.shape[0]!) };
-    if (!this.training) return batchNormEval(inputs, running, { axis, eps });
-    const seen = this.numBatchesTracked!.item();
-    const limits = { rMax: this.limit("rMax", seen), dMax: this.limit("dMax", seen) };
-    const { normalizingVariance: variance } = this.conventions;
-    const { out, extra } = batchRenorm(inputs, { axis, eps, variance, running, ...limits });
+    if (!this.training) return batchNormEval(inputs, this.running!, { axis, eps });
+    const { out, extra } = batchRenorm(inputs, { axis, ...this.#correction() });
     this.follow({ statistics: extra, repeat: 1, values: x.size / numFeatures });
     disposeStatistics(extra);
     return out;
+  }
+
+  protected override affineAmong(x: Tensor, moments: GroupMoments) {
+    return renormAffine({ x, ...super.affineAmong(x, moments) }, moments, this.#correction());
+  }
+
+  #correction() {
+    const { eps, conventions } = this;
+    const seen = this.numBatchesTracked!.item();
+    const limits = { rMax: this.limit("rMax", seen), dMax: this.limit("dMax", seen) };
+    return { eps, variance: conventions.normalizingVariance, running: this.running!, ...limits };
   }
 
   private limit(name: "rMax" | "dMax", seen: number): number {

@@ -38,5 +38,11 @@ export { ScaleNorm, type ScaleNormOptions } from "./scale_norm.js";
 export { SPADE, type SPADEOptions } from "./spade.js";
 export { SwitchableNorm, type SwitchableNormOptions } from "./switchable_norm.js";
 export { SyncBatchNorm, type SyncBatchNormOptions } from "./sync_batch_norm.js";
+export {
+  type AffineGradients,
+  type ReducedGradients,
+  reducedGradients,
+  type SynchronizedOptions,
+} from "./synchronized.js";
 export { UnitNorm, type UnitNormOptions } from "./unit_norm.js";
 export { VirtualBatchNorm, type VirtualBatchNormOptions } from "./virtual_batch_norm.js";

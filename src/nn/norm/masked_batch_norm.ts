@@ -4,6 +4,7 @@ import { columnMoments, standardize } from "../../autograd/ops/column_parts.js";
 import { putValid, takeValid } from "../../autograd/ops/compact.js";
 import { checkInputs } from "../../autograd/ops/fused_norm.js";
 import { maskedMoments, validCounts } from "../../autograd/ops/masked_moments.js";
+import { normalizeBesideGroup } from "../../autograd/ops/sync_batch_norm.js";
 import { ShapeError } from "../../base/errors.js";
 import { checkChoice } from "../../base/options.js";
 import { formatShape } from "../../base/shape.js";
@@ -12,12 +13,11 @@ import { checkChannels } from "../../norm/checks.js";
 import { compactBatch } from "../../norm/mask.js";
 import { besselFactor } from "../../norm/moments.js";
 import { batchView, type ColumnView } from "../../norm/views.js";
-import { BatchNormBase } from "./batch_norm.js";
 import { type Mask, maskBeside, type Padded, paddedChoices, readMask } from "./mask.js";
-import type { RunningNormOptions } from "./running_norm.js";
 import { disposeStatistics } from "./running_stats.js";
+import { SynchronizedBatchNorm, type SynchronizedOptions } from "./synchronized.js";
 
-export interface MaskedBatchNormOptions extends RunningNormOptions {
+export interface MaskedBatchNormOptions extends SynchronizedOptions {
   /**
    * The output at padded positions: "zero" (default); "keep", the input as it came; or "normalize", by the statistics of
    * the valid ones, which is what Keras does.
@@ -30,9 +30,10 @@ const choices = [...paddedChoices, "normalize"] as const;
 /**
  * Batch normalization of padded sequences: statistics of the valid positions alone, padded ones take no part whatever
  * they hold. forward(x, mask) with x [N, C, L] (any rank and axis) and a mask of x's shape without the channel axis; without
- * a mask all positions are valid.
+ * a mask all positions are valid. With a communicator the statistics are of the valid positions of all its ranks, which may be none
+ * on some of them.
  */
-export class MaskedBatchNorm extends BatchNormBase {
+export class MaskedBatchNorm extends SynchronizedBatchNorm {
   readonly padded: Padded | "normalize";
 
   constructor(numFeatures: number, options?: MaskedBatchNormOptions) {
@@ -44,7 +45,9 @@ export class MaskedBatchNorm extends BatchNormBase {
     if (mask === undefined || mask === null) return super.forward(x);
     const { axis, eps, numFeatures, running, padded } = this;
     checkChannels("MaskedBatchNorm", x.shape, axis, numFeatures);
-    if (x.device !== "cpu" || isTraced()) return this.#byArithmetic(x, maskBeside("MaskedBatchNorm", mask, x, axis));
+    if (this.shares) this.checkReach(x);
+    else if (x.device !== "cpu" || isTraced())
+      return this.#byArithmetic(x, maskBeside("MaskedBatchNorm", mask, x, axis));
     const { plan, count } = compactBatch(readMask("MaskedBatchNorm", mask, x.shape, axis), x.shape, axis);
     if (padded === "normalize" && running && !this.training) return super.forward(x);
     const valid = takeValid({ x }, plan).reshape(plan.last ? [count, numFeatures] : [numFeatures, count]);
@@ -53,6 +56,10 @@ export class MaskedBatchNorm extends BatchNormBase {
     const put = (values: Tensor) =>
       putValid({ values: values.reshape([plan.size]), base: padded === "keep" ? x : null }, plan);
     if (running && !this.training) return put(batchNormEval(inputs, running, { axis: along, eps }));
+    if (this.shares) {
+      if (padded === "normalize") return this.#everywhereTogether(x, valid, along);
+      return scope(() => put(this.normalizeTogether(valid, along, x.shape[0]!)));
+    }
     if (count < 2) throw tooFew(count, x);
     const { normalizingVariance: variance } = this.conventions;
     if (padded === "normalize") return this.#everywhere(x, valid, batchView(valid.shape, along).view, count);
@@ -86,6 +93,20 @@ export class MaskedBatchNorm extends BatchNormBase {
       const given = { mean, variance, ...this.affine(x.shape[0]!) };
       if (padded === "normalize") return standardize({ x, ...given }, { view, eps });
       return chosen(standardize({ x: inside, ...given }, { view, eps }));
+    });
+  }
+
+  /** All of x by the moments of `valid` on all ranks. */
+  #everywhereTogether(x: Tensor, valid: Tensor, along: number): Tensor {
+    const { axis, eps, gathering: gather, conventions } = this;
+    return scope(() => {
+      const moments = this.gatherMoments(valid, along, x.shape[0]!);
+      const inputs = { x, valid, ...this.affine(moments.samples) };
+      const views = { view: batchView(x.shape, axis).view, on: batchView(valid.shape, along).view };
+      const variance = conventions.normalizingVariance;
+      const out = normalizeBesideGroup(inputs, moments, { ...views, eps, variance, gather });
+      this.follow({ statistics: moments, repeat: 1, values: moments.values });
+      return out;
     });
   }
 

@@ -167,7 +167,7 @@ describe("SyncBatchNorm over ranks is BatchNorm over the joined batch", () => {
       ],
       [2, 2],
       "ShapeError",
-      /got 0 on 2 ranks together, here an input of shape/,
+      /got 0 on 2 ranks together, 0 of them here/,
     ],
     [
       "one value in all",
@@ -178,7 +178,7 @@ describe("SyncBatchNorm over ranks is BatchNorm over the joined batch", () => {
       ],
       [2, 2, 2],
       "ShapeError",
-      /got 1 on 3 ranks together/,
+      /got 1 on 3 ranks together, [01] of them here/,
     ],
     [
       "other channels",
@@ -188,7 +188,7 @@ describe("SyncBatchNorm over ranks is BatchNorm over the joined batch", () => {
       ],
       [2, 3],
       "ShapeError",
-      /got 2 on rank 0, 3 on rank 1/,
+      /SyncBatchNorm of 2 channels.* on rank 0; SyncBatchNorm of 3 channels.* on rank 1/,
     ],
   ] as const) {
     test(`every rank throws: ${name}`, async () => {
