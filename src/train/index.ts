@@ -7,6 +7,7 @@ export {
   saveCheckpoint,
   saveCheckpointAsync,
 } from "./checkpoint/checkpoint.js";
+export { type FoundCheckpoint, findCheckpoint } from "./checkpoint/find_checkpoint.js";
 export type { CheckpointOptions } from "./checkpoint/keeper.js";
 export type { EarlyStoppingOptions } from "./early_stopping.js";
 export { type Evaluation, evaluate } from "./evaluate.js";

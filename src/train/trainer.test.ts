@@ -302,19 +302,29 @@ describe("checkpoints", () => {
   });
 
   it("leave the old file when the disk is full, and say so", async () => {
-    let writes = 0;
+    let opened = 0;
     const files = {
       ...nodeFiles,
+      open(file: string, flags: "r" | "w") {
+        if (flags === "w") opened++;
+        return nodeFiles.open(file, flags);
+      },
       write(file: number, bytes: Uint8Array) {
-        // The first checkpoint fits, the second does not.
-        if (++writes > 20) throw Object.assign(new Error("full"), { code: "ENOSPC" });
+        // What is tried at the start and the first checkpoint fit, the others do not.
+        if (opened > 2) throw Object.assign(new Error("full"), { code: "ENOSPC" });
         return nodeFiles.write(file, bytes);
       },
     };
+    const warnings = vi.spyOn(console, "warn").mockImplementation(() => {});
     const checkpoint = { path: path(), everySteps: 3, files };
     const run = new Trainer({ ...parts(), ...quiet, checkpoint }).fit();
     await expect(run).rejects.toThrow(FileError);
     await expect(run).rejects.toThrow(/no space left on the device/);
+    // Said once, and training went on to its end.
+    expect(warnings.mock.calls.flat()).toEqual([
+      expect.stringMatching(/No checkpoint of step 6: .*no space left.* Training goes on, the next one tries again/),
+    ]);
+    warnings.mockRestore();
     expect(readdirSync(folder)).toEqual(["run.evk"]);
     const model = new SmallNet();
     expect(() => loadCheckpoint(path(), { model })).not.toThrow();

@@ -1,8 +1,9 @@
 import { OptionError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
 import { scope } from "../memory/scope.js";
-import { readState } from "./checkpoint/checkpoint.js";
+import type { FoundCheckpoint } from "./checkpoint/find_checkpoint.js";
 import { CheckpointKeeper, type CheckpointOptions } from "./checkpoint/keeper.js";
+import { readResumable } from "./checkpoint/resumable.js";
 import { type LoopOptions, loopDefaults } from "./loop_options.js";
 import { Progress, type ProgressOptions } from "./progress/progress.js";
 import { exitCodeOf, type StopSignal, watchSignals } from "./signals.js";
@@ -57,9 +58,23 @@ export class Trainer extends TrainingLoop {
     if (this.progress) this.callbacks.push(this.progress);
   }
 
-  /** Takes up a run from a checkpoint. Throws FormatError when the file is damaged or of another model or data. */
-  resume(path: string): void {
-    scope(() => this.restore(readState(path)));
+  /**
+   * Takes up a run from a checkpoint, and says which. With "auto" from the newest whole one of those that this trainer writes (see
+   * findCheckpoint); null where there is none yet. Throws FormatError when the file is damaged or of another model or data.
+   */
+  resume(path: "auto"): FoundCheckpoint | null;
+  resume(path: string): FoundCheckpoint;
+  resume(path: string): FoundCheckpoint | null {
+    const own = path === "auto" ? this.keeper?.path : path;
+    if (own === undefined) {
+      throw new OptionError({ rule: 'resume("auto") is for a trainer with the option checkpoint', got: "one without" });
+    }
+    return scope(() => {
+      const found = readResumable(own, path === "auto");
+      if (!found) return null;
+      this.restore(found.state);
+      return { path: found.path, step: found.step, skipped: found.skipped };
+    });
   }
 
   override async fit(): Promise<TrainerResult> {

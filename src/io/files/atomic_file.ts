@@ -1,10 +1,11 @@
 import {
   closeSync,
+  fstatSync,
   fsyncSync,
   linkSync,
   openSync,
   readdirSync,
-  readFileSync,
+  readSync,
   renameSync,
   unlinkSync,
   writeSync,
@@ -67,6 +68,27 @@ export function fileReason(error: unknown): string {
  * Throws FileError. Returns the number of bytes.
  */
 export function writeAtomically(path: string, pieces: Iterable<Uint8Array>, files: FileSystem = nodeFiles): number {
+  const total = writeTemporary(path, pieces, files, (temporary) => files.rename(temporary, path));
+  syncFolder(dirname(path), files);
+  return total;
+}
+
+/** All of writeAtomically but the renaming: throws the FileError that it would, and leaves nothing behind. */
+export function rehearseWriting(path: string, pieces: Iterable<Uint8Array>, files: FileSystem = nodeFiles): void {
+  writeTemporary(path, pieces, files, (temporary) => {
+    // What a rename onto a folder would say.
+    if (isFolder(path, files)) throw Object.assign(new Error("EISDIR"), { code: "EISDIR" });
+    files.unlink(temporary);
+  });
+}
+
+/** `finish` is called once the temporary file is whole and on the disk. */
+function writeTemporary(
+  path: string,
+  pieces: Iterable<Uint8Array>,
+  files: FileSystem,
+  finish: (temporary: string) => void,
+): number {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
   let file: number | null = null;
   let made = false;
@@ -79,7 +101,7 @@ export function writeAtomically(path: string, pieces: Iterable<Uint8Array>, file
     const open = file;
     file = null;
     files.close(open);
-    files.rename(temporary, path);
+    finish(temporary);
   } catch (error) {
     if (file !== null) quietly(() => files.close(file!));
     if (made) quietly(() => files.unlink(temporary));
@@ -94,8 +116,38 @@ export function writeAtomically(path: string, pieces: Iterable<Uint8Array>, file
       { cause: error },
     );
   }
-  syncFolder(dirname(path), files);
   return total;
+}
+
+/**
+ * Removes what processes that were killed in the middle of writeAtomically left in a folder, of the files whose names `ours` says
+ * yes to. Where a process of such a number runs on this machine the file may be its own, and stays.
+ */
+export function removeLeftovers(folder: string, ours: (name: string) => boolean, files: FileSystem = nodeFiles): void {
+  quietly(() => {
+    for (const left of files.list(folder)) {
+      const [, name, pid] = /^\.(.+)\.(\d+)\.tmp$/.exec(left) ?? [];
+      if (name === undefined || !ours(name)) continue;
+      if (Number(pid) === process.pid || !isRunning(Number(pid))) quietly(() => files.unlink(join(folder, left)));
+    }
+  });
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as { code?: string }).code === "EPERM";
+  }
+}
+
+function isFolder(path: string, files: FileSystem): boolean {
+  try {
+    files.list(path);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** write(2) may take fewer bytes than it is given, as it does just before a disk is full. */
@@ -128,10 +180,24 @@ export function quietly(body: () => void): void {
   }
 }
 
-/** Reads a whole file. Throws FormatError when it is missing or cannot be read. */
+/** read(2) takes at most 2 GiB at once. */
+const LARGEST_READ = 2 ** 30;
+
+/** Reads a whole file of any size. Throws FormatError when it is missing or cannot be read. */
 export function readWhole(path: string, what: string): Uint8Array {
   try {
-    return readFileSync(path);
+    const file = openSync(path, "r");
+    try {
+      const bytes = new Uint8Array(fstatSync(file).size);
+      for (let done = 0; done < bytes.length; ) {
+        const read = readSync(file, bytes, done, Math.min(LARGEST_READ, bytes.length - done), done);
+        if (read === 0) return bytes.subarray(0, done);
+        done += read;
+      }
+      return bytes;
+    } finally {
+      closeSync(file);
+    }
   } catch (error) {
     const missing = (error as { code?: string }).code === "ENOENT";
     throw new FormatError(

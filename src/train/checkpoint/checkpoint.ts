@@ -12,14 +12,19 @@ export function writeState(path: string, state: unknown, files?: FileSystem): nu
   return writeAtomically(path, encodeCheckpoint(pack(state)), files);
 }
 
-/** The same for a state on any device, whose numbers are taken now and written once they are all there. */
-export async function writeStateAsync(path: string, state: unknown, files?: FileSystem): Promise<number> {
-  return writeAtomically(path, encodeCheckpoint(await packAsync(state)), files);
+/** The bytes of a state on any device, in pieces: its numbers are taken now, and there once they are waited for. */
+export async function encodeState(state: unknown): Promise<Uint8Array[]> {
+  return encodeCheckpoint(await packAsync(state));
 }
 
 /** Reads what writeState wrote; its tensors belong to the scope that is open. */
 export function readState(path: string): Record<string, unknown> {
-  const state = unpack(decodeCheckpoint(readWhole(path, "A checkpoint"), path));
+  return stateIn(readWhole(path, "A checkpoint"), path);
+}
+
+/** The same from the file's bytes. */
+export function stateIn(bytes: Uint8Array, path: string): Record<string, unknown> {
+  const state = unpack(decodeCheckpoint(bytes, path));
   if (state !== null && typeof state === "object" && !Array.isArray(state)) return state as Record<string, unknown>;
   throw new FormatError({ rule: "A checkpoint holds an object", got: `${path} with ${typeof state}` });
 }
@@ -49,8 +54,8 @@ export function saveCheckpoint(path: string, parts: SaveOptions): void {
 
 /** The same for a model on any device: its numbers as they are now, whatever the model does while they are waited for. */
 export async function saveCheckpointAsync(path: string, parts: SaveOptions): Promise<void> {
-  const { written } = scope(() => ({ written: writeStateAsync(path, stateOf(parts)) }));
-  await written;
+  const { pieces } = scope(() => ({ pieces: encodeState(stateOf(parts)) }));
+  writeAtomically(path, await pieces);
 }
 
 const stateOf = ({ model, optimizer, scheduler, loader, extra }: SaveOptions) => ({

@@ -62,23 +62,55 @@ export function encodeCheckpoint({ meta, arrays }: CheckpointContent): Uint8Arra
     const gap = roundUp(data.byteLength) - data.byteLength;
     if (gap > 0) pieces.push(new Uint8Array(gap));
   }
-  const hash = createHash("sha256");
-  for (const piece of pieces) hash.update(piece);
-  pieces.push(hash.digest());
+  pieces.push(digestOf(pieces));
   return pieces;
 }
 
-/** Reads a checkpoint's bytes. Throws FormatError when they are of another kind, cut short or damaged. */
-export function decodeCheckpoint(bytes: Uint8Array, path: string): CheckpointContent {
+/** A hash takes less than 2 GiB at once. */
+const LARGEST_UPDATE = 2 ** 30;
+
+function digestOf(pieces: readonly Uint8Array[]): Buffer {
+  const hash = createHash("sha256");
+  for (const piece of pieces) {
+    for (let at = 0; at < piece.length; at += LARGEST_UPDATE) hash.update(piece.subarray(at, at + LARGEST_UPDATE));
+  }
+  return hash.digest();
+}
+
+/** What is wrong with a file that should be a checkpoint, or null where it is just as it was written. */
+export function damageOf(bytes: Uint8Array, path: string): FormatError | null {
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (file.length < PREFIX || !file.subarray(0, MAGIC.length).equals(MAGIC)) {
-    throw new FormatError({
+    const got =
+      file.length === 0 ? `${path}, which is empty` : `${path}, which begins with ${printable(file.subarray(0, 8))}`;
+    return new FormatError({
       rule: "An Evenkeel checkpoint begins with EVKLCKPT",
-      got:
-        file.length === 0 ? `${path}, which is empty` : `${path}, which begins with ${printable(file.subarray(0, 8))}`,
+      got,
       fix: "Name a file that saveCheckpoint wrote",
     });
   }
+  const body = withoutDigest(file);
+  if (digestOf([body]).equals(file.subarray(body.length))) return null;
+  return new FormatError({
+    rule: "A checkpoint ends with the SHA-256 of its contents",
+    got: `${path} (${file.length} bytes), where they differ: the file is cut short or damaged`,
+    fix: "Use an older checkpoint",
+  });
+}
+
+const withoutDigest = (file: Buffer): Buffer => file.subarray(0, Math.max(0, file.length - DIGEST));
+
+/** Reads a checkpoint's bytes. Throws FormatError when they are of another kind, cut short or damaged. */
+export function decodeCheckpoint(bytes: Uint8Array, path: string): CheckpointContent {
+  // Damage first: the version may be what is damaged.
+  const damage = damageOf(bytes, path);
+  if (damage) throw damage;
+  return contentOf(bytes, path);
+}
+
+/** What is in bytes of which damageOf said nothing. Throws FormatError when another release wrote them. */
+export function contentOf(bytes: Uint8Array, path: string): CheckpointContent {
+  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = file.readUInt32LE(MAGIC.length);
   if (version !== VERSION) {
     throw new FormatError({
@@ -87,15 +119,7 @@ export function decodeCheckpoint(bytes: Uint8Array, path: string): CheckpointCon
       fix: "Use the release that wrote it",
     });
   }
-  const body = file.subarray(0, Math.max(0, file.length - DIGEST));
-  const digest = createHash("sha256").update(body).digest();
-  if (!digest.equals(file.subarray(body.length))) {
-    throw new FormatError({
-      rule: "A checkpoint ends with the SHA-256 of its contents",
-      got: `${path} (${file.length} bytes), where they differ: the file is cut short or damaged`,
-      fix: "Use an older checkpoint",
-    });
-  }
+  const body = withoutDigest(file);
   const start = PREFIX + file.readUInt32LE(MAGIC.length + 4);
   const header = parseHeader(body, start, path);
   return { meta: header.meta, arrays: header.arrays.map((entry) => readArray(entry, body.subarray(start), path)) };
