@@ -25,6 +25,8 @@ export interface RunStartEvent {
   readonly parameters: number;
   /** Where the model computes; files of early runs lack it. */
   readonly device?: string;
+  /** Processes that train together; files of early runs lack it. */
+  readonly ranks?: number;
   /** What the run was made with, for people to read. */
   readonly settings: Readonly<Record<string, string | number | boolean | null>>;
 }

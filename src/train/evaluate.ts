@@ -1,11 +1,13 @@
 import { noGrad } from "../autograd/index.js";
+import { type Communicator, loopback } from "../base/communicator.js";
 import type { NumberArray } from "../base/dtype.js";
 import { OptionError } from "../base/errors.js";
-import type { Batch } from "../data/browser.js";
+import { onAllRanks } from "../distributed/together.js";
 import { scope } from "../memory/scope.js";
 import type { Module } from "../nn/module.js";
-import { type BatchSource, type Loss, type LossFunction, lossFunction } from "./parts.js";
+import { type BatchSource, type Loss, type LossFunction, lossFunction, type SourceBatch } from "./parts.js";
 import { Pause } from "./pause.js";
+import { isSharded } from "./ranks.js";
 
 export interface Evaluation {
   /** Mean over all samples. */
@@ -26,34 +28,51 @@ export async function inEvalMode<T>(model: Module, body: () => Promise<T>): Prom
   }
 }
 
-/** Loss and accuracy over all batches of a loader, without gradients. */
-export function evaluate(model: Module, loss: Loss, loader: BatchSource): Promise<Evaluation> {
+/**
+ * Loss and accuracy over all batches of a loader, without gradients. With several ranks all call it, and all get the same numbers:
+ * a loader made with `shard: communicator` shares the work; with any other each does all of it, and rank 0's numbers count.
+ */
+export function evaluate(
+  model: Module,
+  loss: Loss,
+  loader: BatchSource,
+  communicator: Communicator = loopback,
+): Promise<Evaluation> {
   const lossOf = lossFunction(loss);
   return inEvalMode(model, async () => {
     const pause = new Pause();
     const batches = loader[Symbol.iterator]();
     let samples = 0;
     let lossSum = 0;
-    let right: number | null = 0;
+    // NaN where it cannot be said.
+    let right = 0;
     for (;;) {
       const batch = scope(() => noGrad(() => forward(model, lossOf, batches)));
       if (!batch) break;
       const { output, loss, labels, size } = batch;
-      samples += size;
-      lossSum += (await loss.data())[0]! * size;
-      const counted = labels && rightAnswers(await output.data(), labels);
-      right = right === null || counted === null ? null : right + counted;
+      if (size > 0) {
+        samples += size;
+        lossSum += (await loss.data())[0]! * size;
+        right += labels ? rightAnswers(await output.data(), labels) : Number.NaN;
+      }
       output.dispose();
       loss.dispose();
       await pause.ifDue();
     }
-    if (samples === 0) throw new OptionError({ rule: "Evaluation needs a loader with batches", got: "none" });
-    return { loss: lossSum / samples, accuracy: right === null ? null : right / samples, samples };
+    const sums = Float64Array.of(samples, lossSum, right);
+    if (isSharded(loader)) communicator.allReduce(sums, "sum");
+    else communicator.broadcast(sums, 0);
+    return meansOf(sums);
   });
 }
 
+function meansOf([samples = 0, lossSum = 0, right = 0]: Float64Array): Evaluation {
+  if (samples === 0) throw onAllRanks(new OptionError({ rule: "Evaluation needs a loader with batches", got: "none" }));
+  return { loss: lossSum / samples, accuracy: Number.isNaN(right) ? null : right / samples, samples };
+}
+
 /** The next batch through the model, on its device; null when there is none. */
-function forward(model: Module, lossOf: LossFunction, batches: Iterator<Pick<Batch, "x" | "y" | "size">>) {
+function forward(model: Module, lossOf: LossFunction, batches: Iterator<SourceBatch>) {
   const next = batches.next();
   if (next.done) return null;
   const { x, y, size } = next.value;

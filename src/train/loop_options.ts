@@ -1,9 +1,11 @@
+import { type Communicator, loopback } from "../base/communicator.js";
 import { OptionError } from "../base/errors.js";
 import { checkBoolean, checkNumber, checkPositiveInteger, readOptions } from "../base/options.js";
 import { Module } from "../nn/module.js";
 import type { Callback } from "./callback.js";
 import type { EarlyStoppingOptions } from "./early_stopping.js";
 import type { BatchSource, Loss, TrainerOptimizer, TrainerScheduler } from "./parts.js";
+import { checkForRanks } from "./ranks.js";
 
 export interface LoopOptions {
   readonly model: Module;
@@ -18,6 +20,13 @@ export interface LoopOptions {
   /** When the schedule moves on. Default "epoch". */
   readonly schedulerEvery?: "step" | "epoch";
   readonly callbacks?: readonly Callback[];
+  /**
+   * The ranks that train together: `initDistributed()`. Each makes the same trainer, with a train loader made with
+   * `shard: communicator`. Default: this one rank alone.
+   */
+  readonly communicator?: Communicator;
+  /** Batches to one step of the optimizer, with the gradient and the loss of all of them joined. Default 1. */
+  readonly accumulateSteps?: number;
   /** Captures forward and backward, which from the third batch of a shape on are replayed (docs/capture.md). Default false. */
   readonly capture?: boolean;
   /** Gradients are scaled so that their joint norm is at most this. */
@@ -35,7 +44,8 @@ export interface LoopOptions {
   readonly settings?: Readonly<Record<string, string | number | boolean | null>>;
 }
 
-export type ReadLoopOptions = ReturnType<typeof readLoopOptions>;
+export type ReadLoopOptions = Required<Pick<LoopOptions, Given>> & Omit<typeof loopDefaults, Given>;
+type Given = "model" | "optimizer" | "loss" | "train" | "epochs";
 
 const optional = <T>(): T | undefined => undefined;
 
@@ -49,6 +59,8 @@ export const loopDefaults = {
   scheduler: optional<TrainerScheduler>(),
   schedulerEvery: "epoch" as "step" | "epoch",
   callbacks: [] as readonly Callback[],
+  communicator: loopback as Communicator,
+  accumulateSteps: 1,
   capture: false,
   clipNorm: optional<number>(),
   earlyStopping: optional<EarlyStoppingOptions>(),
@@ -59,7 +71,7 @@ export const loopDefaults = {
   settings: {} as NonNullable<LoopOptions["settings"]>,
 };
 
-export function readLoopOptions(given: LoopOptions) {
+export function readLoopOptions(given: LoopOptions): ReadLoopOptions {
   const o = readOptions("Trainer", given, loopDefaults);
   const { model, optimizer, loss, train, epochs } = o;
   if (!(model instanceof Module)) throw missing("model", "a Module", model);
@@ -71,7 +83,18 @@ export function readLoopOptions(given: LoopOptions) {
     throw missing("schedulerEvery", '"step" or "epoch"', o.schedulerEvery);
   }
   checkPositiveInteger("Trainer: epochs", epochs);
+  checkPositiveInteger("Trainer: accumulateSteps", o.accumulateSteps);
   checkBoolean("Trainer: capture", o.capture);
+  if (o.capture && o.accumulateSteps > 1) {
+    throw new OptionError({
+      rule: "Trainer: capture replays a step of one batch",
+      got: `accumulateSteps ${o.accumulateSteps}`,
+      fix: "Leave out one of the two",
+    });
+  }
+  if (typeof o.communicator?.allReduce !== "function") {
+    throw missing("communicator", "a Communicator, as initDistributed() gives", o.communicator);
+  }
   if (o.clipNorm !== undefined) checkNumber("Trainer: clipNorm", o.clipNorm, "above 0", (v) => v > 0);
   for (const key of ["evaluateEverySteps", "normStatisticsEverySteps"] as const) {
     if (o[key] !== undefined) checkPositiveInteger(`Trainer: ${key}`, o[key]);
@@ -85,7 +108,9 @@ export function readLoopOptions(given: LoopOptions) {
       fix: "Give it more samples, a smaller batchSize, or dropLast: false",
     });
   }
-  return { ...o, model, optimizer, loss, train, epochs: epochs! };
+  const read = { ...o, model, optimizer, loss, train, epochs: epochs! };
+  checkForRanks(read);
+  return read;
 }
 
 const isLoader = (value: unknown): value is BatchSource =>

@@ -1,9 +1,14 @@
 import type { Tensor } from "../autograd/index.js";
-import type { Batch, DataLoaderState } from "../data/browser.js";
+import type { Batch, DataLoaderState, Shard } from "../data/browser.js";
 import type { Module } from "../nn/module.js";
 
+/** What a trainer needs of a batch; `globalSize` only with several ranks. */
+export type SourceBatch = Pick<Batch, "x" | "y" | "size"> & Partial<Pick<Batch, "globalSize">>;
+
 /** What a trainer needs of a loader; a DataLoader has it. */
-export interface BatchSource extends Iterable<Pick<Batch, "x" | "y" | "size">> {
+export interface BatchSource extends Iterable<SourceBatch> {
+  /** Which rank's part of every batch it hands out; without it, all of them. */
+  readonly shard?: Shard;
   /** Batches in an epoch. */
   readonly length: number;
   readonly batchSize: number;

@@ -1,5 +1,7 @@
 import { OptionError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
+import { finalizeDistributed } from "../distributed/mpi/lifetime.js";
+import { gatherJson } from "../distributed/together.js";
 import { scope } from "../memory/scope.js";
 import type { FoundCheckpoint } from "./checkpoint/find_checkpoint.js";
 import { CheckpointKeeper, type CheckpointOptions } from "./checkpoint/keeper.js";
@@ -12,12 +14,13 @@ import { TrainingLoop, type TrainingResult } from "./training_loop.js";
 export interface TrainerOptions extends LoopOptions {
   /** Saves checkpoints, from which resume() goes on with the same bits. */
   readonly checkpoint?: CheckpointOptions;
-  /** Shows progress on standard error. Default false. */
+  /** Shows progress on standard error, of several ranks that of rank 0. Default false. */
   readonly progress?: boolean | ProgressOptions;
   /**
    * What Ctrl-C (SIGINT) and SIGTERM do while fit() runs; a second one always ends the process at once.
    * "exit" (default): the step is finished, a checkpoint saved if there is a path, and the process ends with 130 or 143.
    * "return": the same, but fit() returns, with the reason "stopped" and the signal's name. "ignore": nothing here.
+   * With several ranks also SIGHUP and SIGUSR2; one rank that gets it is enough, and all end after the same step with the same code.
    */
   readonly signals?: "exit" | "return" | "ignore";
 }
@@ -45,7 +48,8 @@ export class Trainer extends TrainingLoop {
       throw new OptionError({ rule: 'Trainer: signals is "exit", "return" or "ignore"', got: String(signals) });
     }
     this.signals = signals;
-    this.progress = progress ? new Progress(progress === true ? undefined : progress) : null;
+    const draws = progress && this.options.communicator.rank === 0;
+    this.progress = draws ? new Progress(progress === true ? undefined : progress) : null;
     this.keeper = checkpoint
       ? new CheckpointKeeper(
           checkpoint,
@@ -78,13 +82,18 @@ export class Trainer extends TrainingLoop {
   }
 
   override async fit(): Promise<TrainerResult> {
-    const watch = this.signals === "ignore" ? null : watchSignals(() => this.stop());
+    const { communicator } = this.options;
+    const watch = this.signals === "ignore" ? null : watchSignals(() => this.stop(), communicator.size);
     try {
       const result = await super.fit();
-      const signal = watch?.received ?? null;
+      const signal = gatherJson(communicator, watch?.received ?? null).find((received) => received !== null) ?? null;
       if (signal && this.signals === "exit") {
         const saved = this.keeper ? `; checkpoint in ${this.keeper.path}` : "";
-        process.stderr.write(`Stopped by ${signal} after step ${result.steps}${saved}\n`);
+        if (communicator.rank === 0) {
+          process.stderr.write(`Stopped by ${signal} after step ${result.steps}${saved}\n`);
+        }
+        // All ranks are here: none has to be ended by another.
+        finalizeDistributed();
         process.exit(exitCodeOf(signal));
       }
       return { ...result, signal };

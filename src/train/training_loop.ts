@@ -1,19 +1,22 @@
-import { type Captured, capture, type Tensor } from "../autograd/index.js";
 import { NonFiniteError, StateError } from "../base/errors.js";
 import type { NormLayerStatistics, RunEndEvent, TrainingEvent } from "../base/events.js";
 import { globalRandom } from "../base/random.js";
 import { numberOfElements } from "../base/shape.js";
+import { broadcastState } from "../distributed/copies.js";
+import { onAllRanks } from "../distributed/together.js";
 import { scope } from "../memory/scope.js";
 import type { Module, StateDict, StateSource } from "../nn/module.js";
 import { clipGradNormAsync } from "../optim/index.js";
 import { type Callback, dispatch, type TrainerHandle } from "./callback.js";
 import { EarlyStopping } from "./early_stopping.js";
 import { type Evaluation, evaluate } from "./evaluate.js";
+import { Gradients, lossOf } from "./gradients.js";
 import { type LoopOptions, type ReadLoopOptions, readLoopOptions } from "./loop_options.js";
 import { LossRecord } from "./loss_record.js";
-import { normKind, watchNormLayers } from "./norm_statistics.js";
-import { type BatchSource, type LossFunction, lossFunction } from "./parts.js";
+import { normKind } from "./norm_statistics.js";
+import type { BatchSource, SourceBatch } from "./parts.js";
 import { Pause } from "./pause.js";
+import { randomOfRank, randomStates, spreadRandom, startTogether } from "./ranks.js";
 import { checkTrainingState, type TrainingState } from "./training_state.js";
 
 export interface TrainingResult {
@@ -30,7 +33,6 @@ export interface TrainingResult {
   readonly reason: RunEndEvent["reason"];
 }
 
-type Batches = Iterator<{ x: Parameters<LossFunction>[0]; y: Parameters<LossFunction>[1]; size: number }>;
 interface Taken {
   readonly loss: number;
   readonly gradNorm: number | null;
@@ -56,8 +58,7 @@ function warnOfSingles(model: Module, train: BatchSource): void {
 export class TrainingLoop implements TrainerHandle {
   protected readonly options: ReadLoopOptions;
   protected readonly callbacks: Callback[];
-  private readonly loss: LossFunction;
-  private readonly captured: Captured<[Tensor, Tensor], Tensor> | null;
+  private readonly gradients: Gradients;
   private readonly stopping: EarlyStopping | null;
   private losses = new LossRecord();
   private epochsDone = 0;
@@ -68,13 +69,15 @@ export class TrainingLoop implements TrainerHandle {
   private lastEvaluation: (Evaluation & { step: number }) | null = null;
   private position: BatchSource["state"] | null = null;
   private running = false;
+  /** Somebody here wants the run to end. */
   private stopAsked = false;
+  /** All ranks know that it ends. */
+  private stopAgreed = false;
 
   constructor(options: LoopOptions) {
     this.options = readLoopOptions(options);
     this.callbacks = [...this.options.callbacks];
-    this.loss = lossFunction(this.options.loss);
-    this.captured = this.options.capture ? capture((x: Tensor, y: Tensor) => this.differentiate(x, y)) : null;
+    this.gradients = new Gradients(this.options);
     const { earlyStopping, test } = this.options;
     this.stopping = earlyStopping ? new EarlyStopping(earlyStopping, test !== undefined) : null;
   }
@@ -87,14 +90,27 @@ export class TrainingLoop implements TrainerHandle {
     return Math.min(this.epochsDone + 1, this.options.epochs);
   }
 
-  /** Ends the run after the step in progress; fit() then returns with the reason "stopped". */
+  /** Optimizer steps in an epoch. */
+  get stepsPerEpoch(): number {
+    return Math.ceil(this.options.train.length / this.options.accumulateSteps);
+  }
+
+  /**
+   * Ends the run after the step in progress; fit() then returns with the reason "stopped". With several ranks any of them may call
+   * it: all end after the same step, the next one in which they hear of it.
+   */
   stop(): void {
     this.stopAsked = true;
   }
 
-  /** Loss and accuracy on `loader`, or on the trainer's test data; the model keeps its mode. */
+  /**
+   * Loss and accuracy on `loader`, or on the trainer's test data; the model keeps its mode. With several ranks all call it: buffers
+   * become those of rank 0, and all get the same numbers.
+   */
   evaluate(loader: BatchSource | undefined = this.options.test): Promise<Evaluation> {
-    if (loader) return evaluate(this.options.model, this.loss, loader);
+    const { model, loss, communicator } = this.options;
+    if (loader && communicator.size > 1) broadcastState(communicator, model);
+    if (loader) return evaluate(model, loss, loader, communicator);
     throw new StateError({ rule: "evaluate() needs a loader, or a trainer with test data", got: "neither" });
   }
 
@@ -106,6 +122,7 @@ export class TrainingLoop implements TrainerHandle {
     if (this.running) throw new StateError({ rule: "fit() runs once at a time", got: "a second call" });
     this.running = true;
     this.stopAsked = false;
+    this.stopAgreed = false;
     const started = performance.now();
     const before = this.seconds;
     const clock = () => {
@@ -121,25 +138,28 @@ export class TrainingLoop implements TrainerHandle {
       await this.fail(error);
       throw error;
     } finally {
-      this.captured?.dispose();
+      this.gradients.dispose();
       this.running = false;
     }
   }
 
   private async begin(): Promise<void> {
-    const { name, epochs, train, model, settings, seed } = this.options;
+    const { name, epochs, train, model, settings, seed, communicator } = this.options;
     if (this.step === 0 && seed !== undefined) globalRandom.seed(seed);
     if (this.position) train.state = this.position;
-    warnOfSingles(model, train);
+    startTogether(this.options);
+    if (this.step === 0) spreadRandom(this.options);
+    if (communicator.rank === 0) warnOfSingles(model, train);
     await this.emit({
       type: "runStart",
       name,
       time: new Date().toISOString(),
       epochs,
-      stepsPerEpoch: train.length,
+      stepsPerEpoch: this.stepsPerEpoch,
       step: this.step,
       parameters: model.parameters().reduce((n, p) => n + numberOfElements(p.shape), 0),
       device: model.device,
+      ranks: communicator.size,
       settings,
     });
   }
@@ -153,20 +173,20 @@ export class TrainingLoop implements TrainerHandle {
       while (await this.runStep(batches)) {
         clock();
         await pause.ifDue();
-        if (this.stopAsked) {
+        if (this.ends()) {
           this.position = train.state;
           return "stopped";
         }
       }
       this.position = null;
       if (await this.endEpoch(clock)) return "earlyStopping";
-      if (this.stopAsked && this.epochsDone < epochs) return "stopped";
+      if (this.ends() && this.epochsDone < epochs) return "stopped";
     }
     return "finished";
   }
 
   /** One step and all that follows from it; false when the epoch has no batch left. */
-  private async runStep(batches: Batches): Promise<boolean> {
+  private async runStep(batches: Iterator<SourceBatch>): Promise<boolean> {
     const { optimizer, scheduler, schedulerEvery, evaluateEverySteps } = this.options;
     const lr = optimizer.paramGroups[0]?.lr ?? 0;
     const started = performance.now();
@@ -183,14 +203,13 @@ export class TrainingLoop implements TrainerHandle {
     return true;
   }
 
-  private async takeStep(batches: Batches): Promise<Taken | null> {
-    const { optimizer, clipNorm } = this.options;
+  private async takeStep(batches: Iterator<SourceBatch>): Promise<Taken | null> {
+    const { optimizer, clipNorm, normStatisticsEverySteps: every } = this.options;
     const step = this.step + 1;
-    const made = scope(() => this.gradients(batches, step));
+    const watch = every !== undefined && (step === 1 || step % every === 0);
+    const made = scope(() => this.gradients.next(batches, watch));
     if (!made) return null;
-    // The one thing that a step reads back; on the CPU it is there at once.
-    const loss = (await made.loss.data())[0]!;
-    made.loss.dispose();
+    const loss = this.agree(await lossOf(made));
     if (!Number.isFinite(loss)) throw this.notFinite("loss", loss, step);
     const gradNorm = clipNorm === undefined ? null : await this.clip(clipNorm, step);
     const layers = (await made.layers?.()) ?? null;
@@ -198,30 +217,19 @@ export class TrainingLoop implements TrainerHandle {
     return { loss, gradNorm, layers };
   }
 
-  /** The loss of the next batch, with its gradients in the parameters; null when the epoch has no batch left. */
-  private gradients(
-    batches: Batches,
-    step: number,
-  ): { loss: Tensor; layers: (() => Promise<NormLayerStatistics[]>) | null } | null {
-    const { model, normStatisticsEverySteps: every } = this.options;
-    const next = batches.next();
-    if (next.done) return null;
-    const { device } = model;
-    const [x, y] = [next.value.x.to(device), next.value.y.to(device)];
-    if (every !== undefined && (step === 1 || step % every === 0)) {
-      const { result, layers } = watchNormLayers(model, () => this.differentiate(x, y));
-      return { loss: result.detach(), layers };
-    }
-    return { loss: (this.captured ?? this.differentiate).call(this, x, y).detach(), layers: null };
+  /** The loss of all ranks' parts of the step; they also tell each other who wants to stop. */
+  private agree(part: number): number {
+    const { communicator } = this.options;
+    if (communicator.size === 1) return part;
+    const message = Float64Array.of(part, this.stopAsked ? 1 : 0);
+    communicator.allReduce(message, "sum");
+    this.stopAgreed = message[1]! > 0;
+    return message[0]!;
   }
 
-  /** The loss, with the gradients that belong to it. */
-  private differentiate(x: Tensor, y: Tensor): Tensor {
-    const { model, optimizer } = this.options;
-    optimizer.zeroGrad();
-    const loss = this.loss(model.forward(x), y);
-    loss.backward();
-    return loss;
+  /** Whether this is the step after which all ranks stop. */
+  private ends(): boolean {
+    return this.options.communicator.size === 1 ? this.stopAsked : this.stopAgreed;
   }
 
   private async clip(clipNorm: number, step: number): Promise<number> {
@@ -234,11 +242,13 @@ export class TrainingLoop implements TrainerHandle {
   }
 
   private notFinite(what: string, value: number, step: number): NonFiniteError {
-    return new NonFiniteError({
-      rule: `The ${what} must be a finite number at every step`,
-      got: `${value} at step ${step} (epoch ${this.epoch})`,
-      fix: "Try a smaller learning rate or clipNorm, and look for NaN in the data",
-    });
+    return onAllRanks(
+      new NonFiniteError({
+        rule: `The ${what} must be a finite number at every step`,
+        got: `${value} at step ${step} (epoch ${this.epoch})`,
+        fix: "Try a smaller learning rate or clipNorm, and look for NaN in the data",
+      }),
+    );
   }
 
   private async evaluateNow(): Promise<void> {
@@ -275,9 +285,8 @@ export class TrainingLoop implements TrainerHandle {
   }
 
   private async result(reason: RunEndEvent["reason"]): Promise<TrainingResult> {
-    const { train } = this.options;
     const epochBegun = this.epochStart < this.step;
-    const lastEpoch = epochBegun ? this.epochStart : Math.max(0, this.step - train.length);
+    const lastEpoch = epochBegun ? this.epochStart : Math.max(0, this.step - this.stepsPerEpoch);
     return {
       testAccuracy: this.lastEvaluation?.accuracy ?? null,
       testLoss: this.lastEvaluation?.loss ?? null,
@@ -304,9 +313,13 @@ export class TrainingLoop implements TrainerHandle {
     return dispatch(this.callbacks, event, this);
   }
 
-  /** Everything that training needs to go on as if it had not been cut; tensors share memory with the model. */
+  /**
+   * Everything that training needs to go on as if it had not been cut; tensors share memory with the model. With several ranks all
+   * call it at the same place, and rank 0's is the one to keep.
+   */
   state(): TrainingState {
-    const { model, optimizer, scheduler, train } = this.options;
+    const { model, optimizer, scheduler, train, communicator } = this.options;
+    const [random, ...otherRandom] = randomStates(communicator);
     return {
       version: 1,
       step: this.step,
@@ -321,14 +334,17 @@ export class TrainingLoop implements TrainerHandle {
       scheduler: scheduler?.stateDict() ?? null,
       stopping: this.stopping?.state ?? null,
       loader: train.state,
-      random: globalRandom.state,
+      random: random!,
+      otherRandom,
+      worldSize: communicator.size,
       settings: this.options.settings,
     };
   }
 
   /**
-   * Takes up a state that state() gave, also one read from a file. Throws FormatError when it is of another model, data
-   * or trainer; the model is then unchanged.
+   * Takes up a state that state() gave, also one read from a file: on every rank the one of rank 0. On the number of ranks that it was
+   * made with training goes on with the same bits; on another with the same batches, and random numbers of their own for ranks that
+   * have none in it. Throws FormatError when it is of another model, data or trainer; the model is then unchanged.
    */
   restore(value: unknown): void {
     const state = checkTrainingState(value);
@@ -350,12 +366,23 @@ export class TrainingLoop implements TrainerHandle {
     });
     if (this.stopping && state.stopping) this.stopping.state = state.stopping;
     this.position = state.loader;
-    globalRandom.state = state.random;
+    this.restoreRandom(state);
     this.losses = new LossRecord(state.losses);
     this.epochsDone = state.epochsDone;
     this.epochStart = state.epochStart;
     this.seconds = state.seconds;
     this.stepSeconds = state.stepSeconds;
     this.lastEvaluation = state.lastEvaluation;
+  }
+
+  private restoreRandom({ random, otherRandom = [], worldSize = 1, step }: TrainingState): void {
+    const { rank, size } = this.options.communicator;
+    globalRandom.state = [random, ...otherRandom][rank] ?? randomOfRank(random, rank);
+    if (size === worldSize || rank > 0) return;
+    const ranks = (n: number) => `${n} rank${n === 1 ? "" : "s"}`;
+    console.warn(
+      `Trainer: what ${ranks(worldSize)} trained until step ${step} goes on with ${ranks(size)}: the same batches, but ` +
+        "dropout and what else is random falls differently, and sums are rounded in another order.",
+    );
   }
 }

@@ -24,7 +24,12 @@ export interface TrainingState {
   /** As given to the trainer, for whoever builds its parts again. */
   readonly settings: Readonly<Record<string, string | number | boolean | null>>;
   readonly loader: DataLoaderState;
+  /** Of rank 0. */
   readonly random: RandomState;
+  /** Of the ranks from 1 on; missing where nobody thought of several. */
+  readonly otherRandom?: readonly RandomState[];
+  /** Ranks that trained. */
+  readonly worldSize?: number;
 }
 
 const counts = ["step", "epochsDone", "epochStart"] as const;
