@@ -4,6 +4,7 @@ import { kernels } from "../kernels/dispatch.js";
 import { onDevice, setDevice } from "../memory/device.js";
 import { closeScope, disown, openScope, own, scope } from "../memory/scope.js";
 import { gradientIsThere, gradientStays } from "./captured_gradient.js";
+import { WatchedPass } from "./gradient_watch.js";
 import { enableGrad, Need, type Node, noGrad, setRecording, setSpare, type Vertex } from "./graph.js";
 import { bytesOf, probe } from "./probe.js";
 import { Tensor } from "./tensor.js";
@@ -15,7 +16,10 @@ export interface BackwardOptions {
   readonly createGraph?: boolean;
 }
 
-/** Adds d output / d leaf to `.grad` of every leaf with requiresGrad. `seed` is d loss / d output (1 for a scalar). */
+/**
+ * Adds d output / d leaf to `.grad` of every leaf with requiresGrad. `seed` is d loss / d output (1 for a scalar). Leaves with a
+ * hook (`registerPostAccumulateGradHook`) have theirs while it goes on, and may have it when it throws; all others afterwards.
+ */
 export function backward(output: Tensor, seed?: Tensor | null, options: BackwardOptions = {}): void {
   if (output.vertex.need !== Need.wanted) {
     throw new StateError({
@@ -27,8 +31,7 @@ export function backward(output: Tensor, seed?: Tensor | null, options: Backward
   scope(() => {
     const nodes = nodesBehind(output.vertex);
     const leaves = leavesOf(output.vertex, nodes);
-    const grads = walk(output, seedFor(output, seed), leaves, options, nodes);
-    for (const [leaf, grad] of grads) accumulate(leaf, grad, options.createGraph === true);
+    accumulateAll(output, seedFor(output, seed), leaves, leaves, options, nodes);
     // Recorded gradients leave the scope with the graph behind them.
     return options.createGraph ? [...leaves].map((leaf) => leaf.grad) : null;
   });
@@ -75,14 +78,37 @@ export function backwardTo(
   leaves: readonly Tensor[],
 ): Tensor {
   return scope(() => {
-    const wanted = new Set([input.vertex, ...leaves.map((t) => t.vertex)]);
-    const found = walk(output, seedFor(output, gradOutput), wanted, {});
-    for (const leaf of leaves) {
-      const g = leaf.vertex === input.vertex ? undefined : found.get(leaf.vertex);
-      if (g) accumulate(leaf.vertex, g, false);
-    }
+    const places = new Set(leaves.map((t) => t.vertex));
+    places.delete(input.vertex);
+    const nodes = nodesBehind(output.vertex);
+    const wanted = new Set([input.vertex, ...places]);
+    const found = accumulateAll(output, seedFor(output, gradOutput), places, wanted, {}, nodes);
     return found.get(input.vertex) ?? zerosLike(input);
   });
+}
+
+/** Adds the gradients of `leaves` to their `.grad`, and returns those of the places that are wanted besides. */
+function accumulateAll(
+  output: Tensor,
+  seed: Tensor,
+  leaves: ReadonlySet<Vertex>,
+  wanted: ReadonlySet<Vertex>,
+  options: BackwardOptions,
+  nodes: readonly Node[],
+): Map<Vertex, Tensor> {
+  const record = options.createGraph === true;
+  const give = (leaf: Vertex, grad: Tensor) => accumulate(leaf, grad, record);
+  const pass = WatchedPass.over(leaves, nodes, record, give);
+  const walkAll = () => {
+    const found = walk(output, seed, wanted, options, nodes, pass);
+    for (const [leaf, grad] of found) {
+      if (!leaves.has(leaf)) continue;
+      if (pass) pass.settle(leaf, grad);
+      else give(leaf, grad);
+    }
+    return found;
+  };
+  return pass ? pass.run(walkAll) : walkAll();
 }
 
 function seedFor(output: Tensor, seed: Tensor | null | undefined): Tensor {
@@ -143,11 +169,12 @@ function walk(
   seed: Tensor,
   wanted: ReadonlySet<Vertex>,
   options: BackwardOptions,
-  nodes = nodesBehind(root.vertex),
+  nodes: readonly Node[] = nodesBehind(root.vertex),
+  pass: WatchedPass | null = null,
 ): Map<Vertex, Tensor> {
   const grads = new Map<Vertex, Tensor>();
   try {
-    collect(root, seed, wanted, options, nodes, grads);
+    collect(root, seed, wanted, options, nodes, grads, pass);
   } catch (error) {
     for (const grad of grads.values()) grad.dispose();
     throw error;
@@ -168,6 +195,7 @@ function collect(
   options: BackwardOptions,
   nodes: readonly Node[],
   grads: Map<Vertex, Tensor>,
+  pass: WatchedPass | null,
 ): void {
   const createGraph = options.createGraph === true;
   const keepGraph = createGraph || options.retainGraph === true;
@@ -180,25 +208,32 @@ function collect(
     }
   }
   if (leads.has(root.vertex)) grads.set(root.vertex, seed.alias());
+  const take = (leaf: Vertex): Tensor | null => {
+    const grad = grads.get(leaf);
+    grads.delete(leaf);
+    return grad ? disown(grad) : null;
+  };
   for (let at = nodes.length - 1; at >= 0; at--) {
     const node = nodes[at]!;
     const dy = grads.get(node.output);
-    if (!dy) continue;
-    const lasting = wanted.has(node.output);
-    if (leads.has(node.output)) {
-      if (createGraph && !node.twiceDifferentiable) throw noSecondDerivative(node.name);
-      const needed = node.inputs.map((v) => v !== null && leads.has(v));
-      const parts = partsOf(node, dy, needed, createGraph, !lasting && !createGraph);
-      for (let i = 0; i < parts.length; i++) {
-        if (parts[i]) add(grads, node.inputs[i]!, parts[i]!, createGraph);
+    if (dy) {
+      const lasting = wanted.has(node.output);
+      if (leads.has(node.output)) {
+        if (createGraph && !node.twiceDifferentiable) throw noSecondDerivative(node.name);
+        const needed = node.inputs.map((v) => v !== null && leads.has(v));
+        const parts = partsOf(node, dy, needed, createGraph, !lasting && !createGraph);
+        for (let i = 0; i < parts.length; i++) {
+          if (parts[i]) add(grads, node.inputs[i]!, parts[i]!, createGraph);
+        }
+        for (const part of parts) if (part && !part.owned) part.dispose();
       }
-      for (const part of parts) if (part && !part.owned) part.dispose();
+      if (!lasting) {
+        grads.delete(node.output);
+        dy.dispose();
+      }
+      if (!keepGraph) node.dispose();
     }
-    if (!lasting) {
-      grads.delete(node.output);
-      dy.dispose();
-    }
-    if (!keepGraph) node.dispose();
+    pass?.passed(node, take);
   }
 }
 
@@ -278,7 +313,8 @@ function addTo(sum: Tensor, part: Tensor): void {
 }
 
 function copyOf(t: Tensor): Tensor {
-  const out = zerosLike(t);
+  // To -0 alone every number can be added and stays what it is.
+  const out = filledLike(t, -0);
   addTo(out, t);
   return out;
 }

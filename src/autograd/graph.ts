@@ -1,6 +1,7 @@
 import { StateError } from "../base/errors.js";
 import { formatShape } from "../base/shape.js";
 import { type ScopeMember, track } from "../memory/scope.js";
+import type { GradientWatcher } from "./gradient_watch.js";
 import { bytesOf } from "./probe.js";
 import type { Tensor } from "./tensor.js";
 
@@ -56,6 +57,8 @@ export type Need = (typeof Need)[keyof typeof Need];
 /** A tensor's place in the graph. Tensors that are the same value for autograd (saved copies of a handle) share one. */
 export class Vertex {
   grad: Tensor | null = null;
+  /** Who follows a leaf's gradient; null for nobody. */
+  watchers: Set<GradientWatcher> | null = null;
 
   constructor(
     public need: Need,

@@ -7,6 +7,7 @@ export { checkDevice } from "./check_device.js";
 export { checkNumbers } from "./check_numbers.js";
 export { recompute, type Surroundings } from "./checkpoint.js";
 export { arange, full, ones, rand, randn, type TensorOptions, tensor, zeros } from "./create.js";
+export { type GradientWatcher, type PassBeginning, watchGradients } from "./gradient_watch.js";
 export { enableGrad, isRecording, Need, noGrad, Vertex } from "./graph.js";
 export { defineOp, type Op, type OpInputs } from "./op.js";
 export { where } from "./ops/elementwise.js";

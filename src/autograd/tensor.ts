@@ -7,6 +7,7 @@ import { heap } from "../memory/heap.js";
 import { disown, own, type ScopeMember, track } from "../memory/scope.js";
 import { checkHostAccess, Storage } from "../memory/storage.js";
 import "../memory/dispose_symbol.js";
+import { watchGradients } from "./gradient_watch.js";
 import { Need, type Node, Vertex } from "./graph.js";
 
 /** Nested arrays of numbers, as deep as the tensor's rank. */
@@ -117,6 +118,22 @@ export class Tensor implements ScopeMember {
     if (before === value) return;
     if (before) disown(before);
     this.vertex.grad = value ? own(value) : null;
+  }
+
+  /**
+   * Calls `hook` with this leaf in each backward pass, as soon as its `.grad` has all that the pass adds to it: the pass goes on
+   * afterwards, with older parts of the graph. Returns what removes the hook. An error that it throws ends the pass. `grad()` adds
+   * nothing and calls none; a captured function calls them only while it is captured.
+   * Throws StateError for a tensor that an op made, or without requiresGrad. As torch's register_post_accumulate_grad_hook.
+   */
+  registerPostAccumulateGradHook(hook: (leaf: Tensor) => void): () => void {
+    if (this.vertex.node || !this.requiresGrad) {
+      throw new StateError({
+        rule: "A gradient is accumulated in leaves: tensors with requiresGrad that no op made",
+        got: this.vertex.node ? `the result of ${this.vertex.node.name}` : `${this} without requiresGrad`,
+      });
+    }
+    return watchGradients([this.vertex], { ready: () => hook(this) });
   }
 
   /** A second handle on the same value, for autograd too; each handle is disposed on its own. */
