@@ -13,7 +13,13 @@ export function onAllRanks<E extends object>(error: E): E {
 export const isOnAllRanks = (error: unknown): boolean =>
   typeof error === "object" && error !== null && everywhere.has(error);
 
-type Outcome<T> = { readonly value: T } | { readonly error: string; readonly message: string };
+/** What another rank needs to know of an error. */
+export interface ErrorText {
+  readonly error: string;
+  readonly message: string;
+}
+
+type Outcome<T> = { readonly value: T } | ErrorText;
 
 /** What each rank gives, by rank; it must survive JSON. */
 export function gatherJson<T>(communicator: Communicator, value: T): T[] {
@@ -33,7 +39,7 @@ export function together<T>(communicator: Communicator, body: () => T): T[] {
     outcome = { value: body() };
   } catch (error) {
     own = error;
-    outcome = failure(error);
+    outcome = errorText(error);
   }
   return shared(gatherJson(communicator, outcome), own);
 }
@@ -47,7 +53,7 @@ export async function togetherAsync<T>(communicator: Communicator, body: () => P
     outcome = { value: await body() };
   } catch (error) {
     own = error;
-    outcome = failure(error);
+    outcome = errorText(error);
   }
   return shared(gatherJson(communicator, outcome), own);
 }
@@ -59,7 +65,7 @@ export const onRankZero = <T>(communicator: Communicator, body: () => T): T =>
 export const onRankZeroAsync = async <T>(communicator: Communicator, body: () => Promise<T>): Promise<T> =>
   (await togetherAsync<T | null>(communicator, async () => (communicator.rank === 0 ? await body() : null)))[0] as T;
 
-function failure(error: unknown): Outcome<never> {
+export function errorText(error: unknown): ErrorText {
   if (error instanceof Error) return { error: error.name, message: error.message };
   return { error: "Error", message: String(error) };
 }
@@ -73,7 +79,8 @@ function shared<T>(outcomes: readonly Outcome<T>[], own: unknown): T[] {
   return values;
 }
 
-function errorOf({ error, message }: { error: string; message: string }): Error {
+/** An error of the kind and in the words of another rank's. */
+export function errorOf({ error, message }: ErrorText): Error {
   const Kind = (errors as unknown as Record<string, unknown>)[error];
   if (typeof Kind !== "function" || !(Kind.prototype instanceof errors.EvenkeelError)) return new Error(message);
   return new (Kind as new (message: string) => Error)(message);

@@ -1,7 +1,7 @@
 import { OptionError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
 import { finalizeDistributed } from "../distributed/mpi/lifetime.js";
-import { gatherJson } from "../distributed/together.js";
+import { gatherJson, together } from "../distributed/together.js";
 import { scope } from "../memory/scope.js";
 import type { FoundCheckpoint } from "./checkpoint/find_checkpoint.js";
 import { CheckpointKeeper, type CheckpointOptions } from "./checkpoint/keeper.js";
@@ -55,6 +55,7 @@ export class Trainer extends TrainingLoop {
           checkpoint,
           () => this.state(),
           (event) => this.emit(event),
+          this.options.communicator,
         )
       : null;
     // Checkpoints come after the user's callbacks, so that what these do is in them; the last line of progress last.
@@ -64,7 +65,8 @@ export class Trainer extends TrainingLoop {
 
   /**
    * Takes up a run from a checkpoint, and says which. With "auto" from the newest whole one of those that this trainer writes (see
-   * findCheckpoint); null where there is none yet. Throws FormatError when the file is damaged or of another model or data.
+   * findCheckpoint); null where there is none yet. Of several ranks, which all call it, rank 0 alone reads the file. Throws FormatError, on
+   * all ranks, when the file is damaged or of another model or data.
    */
   resume(path: "auto"): FoundCheckpoint | null;
   resume(path: string): FoundCheckpoint;
@@ -73,10 +75,14 @@ export class Trainer extends TrainingLoop {
     if (own === undefined) {
       throw new OptionError({ rule: 'resume("auto") is for a trainer with the option checkpoint', got: "one without" });
     }
+    const { communicator } = this.options;
     return scope(() => {
-      const found = readResumable(own, path === "auto");
+      const found = readResumable(own, path === "auto", communicator);
       if (!found) return null;
-      this.restore(found.state);
+      together(communicator, () => {
+        this.restore(found.state);
+        return null;
+      });
       return { path: found.path, step: found.step, skipped: found.skipped };
     });
   }

@@ -1,5 +1,6 @@
 import type { Communicator } from "../../base/communicator.js";
-import * as errors from "../../base/errors.js";
+import { StateError } from "../../base/errors.js";
+import { errorOf, errorText, onAllRanks } from "../../distributed/together.js";
 
 /** What rank 0 did for all: bytes that it gives to the others, or what it threw. */
 export type Outcome = { readonly bytes: Uint8Array } | { readonly error: unknown };
@@ -13,8 +14,8 @@ const LARGEST_MESSAGE = 2 ** 30;
  */
 export function shareOutcome(communicator: Communicator, outcome: Outcome | null): Uint8Array {
   const first = communicator.rank === 0;
-  if (first && !outcome) throw new errors.StateError({ rule: "Rank 0 has an outcome to share", got: "none" });
-  const own = outcome && ("bytes" in outcome ? outcome.bytes : describe(outcome.error));
+  if (first && !outcome) throw new StateError({ rule: "Rank 0 has an outcome to share", got: "none" });
+  const own = outcome && ("bytes" in outcome ? outcome.bytes : asBytes(errorText(outcome.error)));
   const head = Float64Array.of(outcome && "error" in outcome ? 1 : 0, own?.length ?? 0);
   communicator.broadcast(head, 0);
   const bytes = first ? own! : new Uint8Array(head[1]!);
@@ -22,16 +23,8 @@ export function shareOutcome(communicator: Communicator, outcome: Outcome | null
     communicator.broadcast(bytes.subarray(at, at + LARGEST_MESSAGE), 0);
   }
   if (head[0] === 0) return bytes;
-  throw first ? (outcome as { error: unknown }).error : revive(bytes);
+  const error = first ? (outcome as { error: unknown }).error : errorOf(JSON.parse(new TextDecoder().decode(bytes)));
+  throw typeof error === "object" && error !== null ? onAllRanks(error) : error;
 }
 
-const describe = (error: unknown): Uint8Array => {
-  const { name, message } = error instanceof Error ? error : { name: "Error", message: String(error) };
-  return new TextEncoder().encode(JSON.stringify({ name, message }));
-};
-
-function revive(bytes: Uint8Array): Error {
-  const { name, message } = JSON.parse(new TextDecoder().decode(bytes)) as { name: string; message: string };
-  const Kind = (errors as unknown as Record<string, new (message: string) => Error>)[name] ?? Error;
-  return new Kind(message);
-}
+const asBytes = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
