@@ -1,0 +1,48 @@
+import { loopback } from "../../dist/distributed/index.js";
+import { models, sizesOf, training } from "./models.js";
+import { timeInTurns } from "./turns.js";
+
+/** Throws unless all ranks have the same bits in all parameters. */
+function checkAlike(communicator, { parameters }, name) {
+  for (const p of parameters) {
+    const bits = new Int32Array(p.storage.view.slice().buffer);
+    const of = communicator.allGather(bits, { equalLengths: true });
+    if (of.some((other) => other.some((v, i) => v !== of[0][i])))
+      throw new Error(`${name}: ranks have different parameters after the same steps`);
+  }
+}
+
+/**
+ * Milliseconds of a training step, by model. alone: one rank with its own batch, the others asleep. beside: every rank by itself at the
+ * same time, without messages: what the cores' shared memory and clock leave. weak: all together, each with that batch.
+ * strong: all together, the batch divided among them. weak synchronized: with statistics of all ranks' batches.
+ */
+export function timeSteps({ ordered }, pace, names) {
+  const { rank, size } = ordered;
+  return models
+    .filter(({ name }) => names.includes(name))
+    .map((model) => {
+      const own = training(model, { communicator: loopback, seed: 1 + rank });
+      const joined = training(model, { communicator: ordered, seed: 1 + rank });
+      const part = Math.ceil(model.batch / size);
+      const ways = {
+        alone: { body: () => own.step(), among: (r) => r === 0 },
+        beside: { body: () => own.step() },
+        weak: { body: () => joined.step() },
+        strong: { body: () => joined.step(part) },
+        "part alone": { body: () => own.step(part), among: (r) => r === 0 },
+      };
+      const synchronized =
+        model.normalized && training(model, { communicator: ordered, synchronized: true, seed: 1 + rank });
+      if (synchronized) ways["weak synchronized"] = { body: () => synchronized.step() };
+      const all = [joined, ...(synchronized ? [synchronized] : [])];
+      for (const one of all) {
+        for (let i = 0; i < 3; i++) one.step();
+        checkAlike(ordered, one, model.name);
+      }
+      const times = timeInTurns(ordered, ways, pace);
+      for (const one of all) checkAlike(ordered, one, model.name);
+      for (const one of [own, ...all]) one.dispose();
+      return { model: model.name, batch: model.batch, ...sizesOf(model), times };
+    });
+}

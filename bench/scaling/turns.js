@@ -1,0 +1,47 @@
+import { summary } from "../measure.js";
+import { meetAsleep } from "./group.js";
+
+/** Milliseconds a sample and samples. */
+export const paces = {
+  full: { messages: { sample: 5, rounds: 11 }, steps: { sample: 90, rounds: 11 } },
+  quick: { messages: { sample: 1, rounds: 3 }, steps: { sample: 1, rounds: 2 } },
+};
+
+const milliseconds = (body, calls) => {
+  const start = performance.now();
+  for (let i = 0; i < calls; i++) body();
+  return (performance.now() - start) / calls;
+};
+
+/** The mean of what the ranks `among` measured. */
+function meanOf(communicator, ms, among) {
+  const sum = Float64Array.of(among(communicator.rank) ? ms : 0, among(communicator.rank) ? 1 : 0);
+  communicator.allReduce(sum, "sum");
+  return sum[0] / sum[1];
+}
+
+const everyone = () => true;
+
+/**
+ * Times `ways` ({ name: { body, among } }) in turns, A B C C B A, ...; `among` tells which ranks take part (default all), while the others
+ * sleep. A sample is the mean, over calls and over the ranks that took part. Returns summaries by name, on every rank.
+ */
+export function timeInTurns(communicator, ways, { sample, rounds }) {
+  const entries = Object.entries(ways).map(([name, { body, among = everyone }]) => {
+    const run = (calls) => {
+      meetAsleep(communicator);
+      // The last to wake would be waited for by the others.
+      communicator.barrier();
+      const ms = among(communicator.rank) ? milliseconds(body, calls) : 0;
+      meetAsleep(communicator);
+      return meanOf(communicator, ms, among);
+    };
+    run(1);
+    const calls = Math.max(1, Math.min(2000, Math.round(sample / run(2))));
+    run(calls);
+    return { name, samples: [], sample: () => run(calls) };
+  });
+  for (let round = 0; round < rounds; round++)
+    for (const entry of round % 2 ? [...entries].reverse() : entries) entry.samples.push(entry.sample());
+  return Object.fromEntries(entries.map(({ name, samples }) => [name, summary(samples)]));
+}
