@@ -65,18 +65,32 @@ export class WatchedPass {
 
   /** Runs `body`, the pass, between begin and end of all watchers. */
   run<T>(body: () => T): T {
-    let failed = true;
+    let result: T;
     try {
       for (const watcher of this.watchers) {
         this.begun.push(watcher);
         watcher.begin?.({ leaves: this.reached, recorded: this.recorded });
       }
-      const result = body();
-      failed = false;
-      return result;
-    } finally {
-      for (const watcher of this.begun) watcher.end?.(failed);
+      result = body();
+    } catch (error) {
+      this.end(true);
+      throw error;
     }
+    this.end(false);
+    return result;
+  }
+
+  /** Where one of several cannot end well, the others end all the same. */
+  private end(failed: boolean): void {
+    const watcher = this.begun.shift();
+    if (!watcher) return;
+    try {
+      watcher.end?.(failed);
+    } catch (error) {
+      this.end(true);
+      throw error;
+    }
+    this.end(failed);
   }
 
   /** A node has been walked, or passed by; `take` gives a leaf's gradient away. */

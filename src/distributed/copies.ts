@@ -1,53 +1,82 @@
-import { Tensor } from "../autograd/index.js";
-import type { Communicator, Numbers } from "../base/communicator.js";
-import { kernels } from "../kernels/dispatch.js";
+import type { Tensor } from "../autograd/index.js";
+import type { Communicator } from "../base/communicator.js";
+import { CommunicationError } from "../base/errors.js";
+import { formatShape } from "../base/shape.js";
 import type { Module } from "../nn/module.js";
+import { intoBuckets } from "./gradient_bucket.js";
+import { gatherJson, onAllRanks } from "./together.js";
 
 // What copies of one model on several ranks need: the same start, and the same gradients.
-
-/** Calls `send` with all values as one array, and writes back what it left there. */
-function together(values: readonly Tensor[], all: Numbers, send: (all: Numbers) => void): void {
-  let at = 0;
-  for (const t of values) {
-    all.set(t.storage.view, at);
-    at += t.size;
-  }
-  send(all);
-  at = 0;
-  for (const t of values) {
-    t.assign(all.subarray(at, at + t.size));
-    at += t.size;
-  }
-}
-
-const elements = (values: readonly Tensor[]): number => values.reduce((sum, t) => sum + t.size, 0);
 
 /**
  * Adds up the gradients of all ranks, in place, in one message for each type. Every rank gives the same parameters in the
  * same order; one without a gradient takes part with zeros. Gradients are sums: divide each rank's loss by the number of
- * samples on all ranks together, and the result is the gradient of the mean over them.
+ * samples on all ranks together, and the result is the gradient of the mean over them. GradientReducer does it during backward.
  */
 export function sumGradients(communicator: Communicator, parameters: Iterable<Tensor>): void {
-  const grads = [...parameters].map((p) => {
-    if (!p.grad) {
-      const none = Tensor.empty(p.shape, p.dtype);
-      kernels.fill(none.storage, 0);
-      p.grad = none;
+  const buckets = intoBuckets([...parameters].reverse(), Number.POSITIVE_INFINITY);
+  try {
+    for (const bucket of buckets) bucket.begin(communicator);
+    for (const bucket of buckets) bucket.finish(1);
+  } finally {
+    for (const bucket of buckets) {
+      bucket.abandon();
+      bucket.dispose();
     }
-    return p.grad!;
-  });
-  for (const [dtype, make] of [
-    ["float32", Float32Array],
-    ["float64", Float64Array],
-  ] as const) {
-    const own = grads.filter((g) => g.dtype === dtype);
-    if (own.length > 0) together(own, new make(elements(own)), (all) => communicator.allReduce(all, "sum"));
   }
 }
 
-/** Gives every rank's copy of a model the parameters and buffers of rank `root`. */
-export function broadcastState(communicator: Communicator, model: Module, root = 0): void {
-  const state = Object.values(model.stateDict());
+/**
+ * Checks that all ranks have the same tensors: as many, of the same names, types and shapes. Otherwise all of them throw
+ * CommunicationError, which says what differs first.
+ */
+export function checkAlike(communicator: Communicator, tensors: readonly (readonly [string, Tensor])[]): void {
+  if (communicator.size === 1) return;
+  const own = tensors.map(([name, t]) => `${name}: ${t.dtype} ${formatShape(t.shape)}`);
+  const all = gatherJson(communicator, own);
+  const longest = Math.max(...all.map((list) => list.length));
+  for (let i = 0; i < longest; i++) {
+    const said = all.map((list) => list[i] ?? `nothing after ${list.length} tensors`);
+    if (said.every((text) => text === said[0])) continue;
+    throw onAllRanks(
+      new CommunicationError({
+        rule: "All ranks hold copies of one model: the same parameters in the same order",
+        got: said.map((text, rank) => `${text} on rank ${rank}`).join(", "),
+        fix: "Make the model with the same options on every rank",
+      }),
+    );
+  }
+}
+
+/** The numbers of tensors on rank `root` in those of all ranks, in one message. */
+export function broadcastTensors(communicator: Communicator, tensors: readonly Tensor[], root: number): void {
   // float64 holds the numbers of every type as they are.
-  together(state, new Float64Array(elements(state)), (all) => communicator.broadcast(all, root));
+  const all = new Float64Array(tensors.reduce((sum, t) => sum + t.size, 0));
+  let at = 0;
+  if (communicator.rank === root) {
+    for (const t of tensors) {
+      all.set(t.storage.view, at);
+      at += t.size;
+    }
+  }
+  communicator.broadcast(all, root);
+  at = 0;
+  for (const t of tensors) {
+    if (communicator.rank !== root) t.assign(all.subarray(at, at + t.size));
+    at += t.size;
+  }
+}
+
+/**
+ * Gives every rank's copy of a model the parameters and buffers of rank `root`.
+ * Throws CommunicationError on all ranks where their names, types or shapes differ.
+ */
+export function broadcastState(communicator: Communicator, model: Module, root = 0): void {
+  const state = Object.entries(model.stateDict());
+  checkAlike(communicator, state);
+  broadcastTensors(
+    communicator,
+    state.map(([, t]) => t),
+    root,
+  );
 }

@@ -8,7 +8,9 @@ export {
   type Numbers,
 } from "../base/communicator.js";
 export type { Pending } from "../base/pending.js";
-export { broadcastState, sumGradients } from "./copies.js";
+export { broadcastState, checkAlike, sumGradients } from "./copies.js";
+export { DistributedDataParallel, type DistributedDataParallelOptions } from "./distributed_data_parallel.js";
+export { GradientReducer, type GradientReducerOptions, type ReducerStatistics } from "./gradient_reducer.js";
 export { type DistributedOptions, initDistributed } from "./init.js";
 export { finalizeDistributed } from "./mpi/lifetime.js";
 export { abortGroup, type GroupDescription, type GroupOptions, joinGroup, sharedGroup } from "./shared_group.js";

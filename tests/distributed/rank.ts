@@ -3,11 +3,13 @@ import type { Communicator } from "../../src/base/communicator.js";
 import { joinGroup } from "../../src/distributed/index.js";
 import { setThreads } from "../../src/kernels/threads/pool.js";
 import { communicatorJobs } from "./communicator_jobs.js";
+import { parallelJobs } from "./parallel_jobs.js";
 import { syncJobs } from "./sync_jobs.js";
 
 // The program of a worker in tests: one rank that does one job and says what came of it.
 const jobs: Record<string, (communicator: Communicator, input: never) => unknown> = {
   ...communicatorJobs,
+  ...parallelJobs,
   ...syncJobs,
 };
 
