@@ -1,13 +1,17 @@
 import { type Tensor, tensor } from "../../src/autograd/index.js";
-import type { Communicator, Numbers } from "../../src/base/communicator.js";
+import { type Communicator, loopback, type Numbers } from "../../src/base/communicator.js";
 import type { DType } from "../../src/base/dtype.js";
 import { manualSeed, Random } from "../../src/base/random.js";
 import { broadcastState, sumGradients } from "../../src/distributed/index.js";
 import { scope } from "../../src/memory/scope.js";
 import {
+  BatchRenorm,
+  type BatchRenormOptions,
   Conv2d,
   Flatten,
   Linear,
+  MaskedBatchNorm,
+  type MaskedBatchNormOptions,
   ReLU,
   Sequential,
   SyncBatchNorm,
@@ -16,49 +20,92 @@ import {
 import { SGD } from "../../src/optim/index.js";
 
 export interface LayerJob {
+  /** Default SyncBatchNorm. */
+  readonly kind?: keyof typeof layerKinds;
   readonly dtype: DType;
-  readonly options: SyncBatchNormOptions;
+  readonly options: SyncBatchNormOptions & BatchRenormOptions & MaskedBatchNormOptions;
   readonly features: number | readonly number[];
   /** Drawn at random unless given. */
   readonly weight?: readonly number[];
   readonly bias?: readonly number[];
-  /** What this rank gets in each step. */
-  readonly steps: readonly { readonly shape: readonly number[]; readonly x: Numbers; readonly dy: Numbers }[];
+  /** What this rank gets in each step; the mask has x's positions. */
+  readonly steps: readonly {
+    readonly shape: readonly number[];
+    readonly x: Numbers;
+    readonly dy: Numbers;
+    readonly mask?: { readonly shape: readonly number[]; readonly valid: Int32Array } | undefined;
+  }[];
 }
+
+export const layerKinds = { SyncBatchNorm, BatchRenorm, MaskedBatchNorm } as const;
 
 export interface LayerResult {
   readonly steps: { readonly y: number[]; readonly dx: number[]; readonly weight: number[]; readonly bias: number[] }[];
   readonly runningMean: number[];
   readonly runningVar: number[];
   readonly tracked: number;
+  readonly skipped: number;
   readonly evaluated: number[];
+  /** Calls of the communicator: in each step, forward then backward; and of the evaluation. */
+  readonly calls: readonly string[];
 }
 
 const list = (t: Tensor | null | undefined): number[] => [...t!.dataSync()];
 
+/** The same communicator, which notes what is called. */
+function noting(to: Communicator, calls: string[]): Communicator {
+  return {
+    ...loopback,
+    rank: to.rank,
+    size: to.size,
+    allGather(data, options) {
+      calls.push(`gather ${data.constructor.name}${options?.equalLengths ? ` ${data.length}` : ""}`);
+      return to.allGather(data, options);
+    },
+    allReduce(data, how) {
+      calls.push(`reduce ${data.constructor.name} ${data.length}`);
+      to.allReduce(data, how);
+    },
+  };
+}
+
 /** Training steps of one layer, then an evaluation of the last input. */
 export function layerSteps(communicator: Communicator, job: LayerJob): LayerResult {
-  const { dtype, options, features, steps } = job;
-  const layer = new SyncBatchNorm(features as number, { ...options, dtype, communicator });
+  const { kind = "SyncBatchNorm", dtype, options, features, steps } = job;
+  const calls: string[] = [];
+  const layer = new layerKinds[kind](features as number, {
+    ...options,
+    dtype,
+    communicator: noting(communicator, calls),
+  });
   const random = new Random(3);
   for (const p of layer.parameters()) p.assign(Float64Array.from({ length: p.size }, () => 1 + 0.5 * random.normal()));
   if (job.weight) layer.weight!.assign(job.weight);
   if (job.bias) layer.bias!.assign(job.bias);
-  const results = steps.map(({ shape, x, dy }) => {
+  const forward = ({ shape, x, mask }: LayerJob["steps"][number]) => {
+    const input = tensor(x, { shape, dtype });
+    return mask ? layer.forward(input, tensor(mask.valid, { shape: mask.shape })) : layer.forward(input);
+  };
+  const results = steps.map((step) => {
     layer.zeroGrad();
-    const y = layer.forward(tensor(x, { shape, dtype }));
-    const dx = layer.backward(tensor(dy, { shape, dtype }));
+    calls.push("forward");
+    const y = forward(step);
+    calls.push("backward");
+    const dx = layer.backward(tensor(step.dy, { shape: step.shape, dtype }));
     return { y: list(y), dx: list(dx), weight: list(layer.weight!.grad), bias: list(layer.bias!.grad) };
   });
+  calls.push("evaluation");
+  layer.eval();
   // Only one rank evaluates: that needs nobody else.
-  const { shape, x } = steps.at(-1)!;
-  const evaluated = communicator.rank === 0 ? list(layer.eval().forward(tensor(x, { shape, dtype }))) : [];
+  const evaluated = communicator.rank === 0 ? list(forward(steps.at(-1)!)) : [];
   return {
     steps: results,
     runningMean: list(layer.runningMean),
     runningVar: list(layer.runningVar),
     tracked: layer.numBatchesTracked!.item(),
+    skipped: layer.skippedUpdates,
     evaluated,
+    calls,
   };
 }
 
@@ -100,6 +147,8 @@ export function smallNet(communicator: Communicator, shards: readonly (readonly 
 
 export const syncJobs = {
   layerSteps,
+  /** Several layers one after the other: threads take longer to start than to compute this. */
+  layers: (communicator: Communicator, jobs: readonly LayerJob[]) => jobs.map((job) => layerSteps(communicator, job)),
   smallNet,
   /** A forward that no rank can do. */
   forward(communicator: Communicator, { shape, channels }: { shape: readonly number[]; channels: number }) {

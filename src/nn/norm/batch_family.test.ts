@@ -6,6 +6,7 @@ import { scope } from "../../memory/scope.js";
 import type { Module } from "../module.js";
 import {
   BatchRenorm,
+  type BatchRenormOptions,
   FrozenBatchNorm,
   GhostBatchNorm,
   MaskedBatchNorm,
@@ -45,22 +46,30 @@ const referenced = (): VirtualBatchNorm => {
   return layer;
 };
 /** Running statistics so far away that r and d are clipped, hence constant, in every channel. */
-const clipped = (): BatchRenorm => {
-  const layer = new BatchRenorm(4, { dtype, eps: 1e-3, rMax: 1.5, dMax: 0.25 });
+const clipped = (options: BatchRenormOptions = {}): BatchRenorm => {
+  const layer = new BatchRenorm(4, { dtype, eps: 1e-3, rMax: 1.5, dMax: 0.25, ...options });
   layer.runningMean!.assign([9, -9, 9, -9]);
   layer.runningVar!.assign([0.01, 90, 0.01, 90]);
   return layer;
 };
+
+const beside = { dtype, eps: 1e-3, communicator: neighbour, normalizingVariance: "unbiased" } as const;
 
 /** The gradient to x and to each parameter against central differences of <w, y>, w random. */
 const layers: [string, Module, readonly unknown[]][] = [
   ["SyncBatchNorm beside a constant rank", new SyncBatchNorm(4, { dtype, eps: 1e-3, communicator: neighbour }), []],
   ["GhostBatchNorm", new GhostBatchNorm(4, { dtype, eps: 1e-3, virtualBatchSize: 2 }), []],
   ["BatchRenorm", clipped(), []],
+  ["BatchRenorm beside a constant rank", clipped({ communicator: neighbour }), []],
   ["VirtualBatchNorm", referenced(), []],
   ["FrozenBatchNorm", new FrozenBatchNorm(4, { dtype, eps: 1e-3 }), []],
   ["MaskedBatchNorm", new MaskedBatchNorm(4, { dtype, eps: 1e-3 }), [mask]],
   ["MaskedBatchNorm, keep", new MaskedBatchNorm(4, { dtype, eps: 1e-3, padded: "keep" }), [mask]],
+  ...(["zero", "keep", "normalize"] as const).map((padded): [string, Module, readonly unknown[]] => [
+    `MaskedBatchNorm beside a constant rank, ${padded}`,
+    new MaskedBatchNorm(4, { ...beside, padded, affineGradients: "sum" }),
+    [mask],
+  ]),
   ["MaskedGroupNorm", new MaskedGroupNorm(2, 4, { dtype, eps: 1e-3 }), [mask]],
   ["MaskedInstanceNorm", new MaskedInstanceNorm(4, { dtype, eps: 1e-3, affine: true }), [mask]],
 ];

@@ -4,13 +4,14 @@ import { normContract } from "../../../tests/conformance/norm_contract.js";
 import { prepareRanks, type Ranks, valuesOf } from "../../../tests/distributed/ranks.js";
 import { type LayerJob, type LayerResult, layerSteps, smallNet } from "../../../tests/distributed/sync_jobs.js";
 import { gradCheck } from "../../autograd/grad_check.js";
-import { randn, tensor } from "../../autograd/index.js";
+import { capture, randn, type Tensor, tensor } from "../../autograd/index.js";
 import { type Elements, loopback } from "../../base/communicator.js";
 import type { DType } from "../../base/dtype.js";
 import { OptionError } from "../../base/errors.js";
 import { Random } from "../../base/random.js";
 import { numberOfElements } from "../../base/shape.js";
-import { BatchNorm, SyncBatchNorm, type SyncBatchNormOptions } from "./index.js";
+import { Sequential } from "../sequential.js";
+import { BatchNorm, reducedGradients, SyncBatchNorm, type SyncBatchNormOptions } from "./index.js";
 
 normContract({
   name: "SyncBatchNorm",
@@ -221,6 +222,48 @@ describe("SyncBatchNorm", () => {
     const [x, dy] = [inputs[0]!, randn([3, 2, 3], { dtype: "float64", random })];
     expect(relativeError(layer.forward(x).dataSync(), alone.forward(x).dataSync())).toBeLessThanOrEqual(1e-14);
     expect(relativeError(layer.backward(dy).dataSync(), alone.backward(dy).dataSync())).toBeLessThanOrEqual(1e-13);
+  });
+
+  test("affineGradients: what stands in the gradients, and who is told", () => {
+    const x = randn([3, 2, 3], { dtype: "float64", random: new Random(4) });
+    const dy = randn([3, 2, 3], { dtype: "float64", random: new Random(5) });
+    const layers = (["own", "sum", "mean"] as const).map((affineGradients) => {
+      return new SyncBatchNorm(2, { dtype: "float64", communicator: twin, affineGradients });
+    });
+    const [own, sum, mean] = layers as [SyncBatchNorm, SyncBatchNorm, SyncBatchNorm];
+    // In evaluation too: who leaves these parameters out of a reduction need not look at the mode.
+    for (const training of [true, false]) {
+      for (const layer of layers) {
+        layer.train(training).zeroGrad();
+        layer.forward(x);
+        layer.backward(dy);
+      }
+      for (const name of ["weight", "bias"] as const) {
+        const [a, b, c] = layers.map((l) => [...l[name]!.grad!.dataSync()]);
+        expect(b).toEqual(a!.map((v) => 2 * v));
+        expect(c).toEqual(a);
+      }
+    }
+    expect(
+      reducedGradients(new Sequential(own, sum, mean, new SyncBatchNorm(2, { affineGradients: "sum", affine: false }))),
+    ).toEqual([
+      { parameters: [sum.weight, sum.bias], communicator: twin, how: "sum" },
+      { parameters: [mean.weight, mean.bias], communicator: twin, how: "mean" },
+    ]);
+    expect(own.reducedGradients).toBeNull();
+    expect(() => new SyncBatchNorm(2, { affineGradients: "all" as never })).toThrow(OptionError);
+  });
+
+  test("in a captured function it refuses, and says so", () => {
+    const layer = new SyncBatchNorm(2, { communicator: twin });
+    const step = capture((x: Tensor) => layer.forward(x));
+    const x = randn([3, 2]);
+    step(x);
+    expect(() => step(x)).toThrow(/sends messages, which a captured function cannot repeat; got a training forward/);
+    step.dispose();
+    const evaluate = capture((y: Tensor) => layer.eval().forward(y));
+    for (let i = 0; i < 3; i++) evaluate(x);
+    evaluate.dispose();
   });
 
   test("types are checked before anything is sent", () => {
