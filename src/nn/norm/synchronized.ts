@@ -169,10 +169,10 @@ export abstract class SynchronizedBatchNorm extends BatchNormBase {
   }
 }
 
-function checkCommunicator(layer: string, communicator: Communicator): Communicator {
-  if (typeof communicator.allGather === "function" && communicator.size >= 1) return communicator;
+export function checkCommunicator(owner: string, communicator: Communicator): Communicator {
+  if (typeof communicator?.allGather === "function" && communicator.size >= 1) return communicator;
   throw new OptionError({
-    rule: `${layer}: communicator must be a Communicator`,
+    rule: `${owner}: communicator must be a Communicator`,
     got: String(communicator),
     fix: 'Take one from initDistributed() or joinGroup() of "evenkeel/distributed"',
   });

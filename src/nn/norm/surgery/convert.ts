@@ -13,6 +13,7 @@ import { FrozenBatchNorm } from "../frozen_batch_norm.js";
 import { GhostBatchNorm } from "../ghost_batch_norm.js";
 import { GroupNorm } from "../group_norm.js";
 import { SyncBatchNorm } from "../sync_batch_norm.js";
+import type { AffineGradients } from "../synchronized.js";
 import { called, checkModel, modulesOnce } from "./batch_norms.js";
 import { freezeAlike } from "./freeze.js";
 
@@ -26,7 +27,7 @@ type Source = Module & {
 } & Record<string, unknown>;
 
 /** A kind of normalization that layers are made into and from. */
-interface Kind {
+export interface Kind {
   readonly type: abstract new (...args: never[]) => Module;
   /** Options of `convert` for this kind; undefined: the constructor's own default. */
   readonly takes: Readonly<Record<string, unknown>>;
@@ -40,10 +41,13 @@ interface Kind {
 const pick = (old: Source, names: readonly string[]): Record<string, unknown> =>
   Object.fromEntries(names.map((name) => [name, old[name]]));
 
-/** A layer with the options of RunningNorm. A layer before it that had no such statistics leaves it the default ones. */
-function running(
+/**
+ * A layer with the options of RunningNorm, and those of its own that `keeps` names as they were. A layer before it that had no such
+ * statistics leaves it the default ones.
+ */
+export function running(
   type: new (features: number & Shape, options: object) => Module,
-  own: { takes?: Record<string, unknown>; activates?: boolean } = {},
+  own: { takes?: Record<string, unknown>; activates?: boolean; keeps?: readonly string[] } = {},
 ): Kind {
   return {
     type,
@@ -51,7 +55,7 @@ function running(
     needsStatistics: false,
     activates: own.activates ?? false,
     make(features, old, options) {
-      const { activates } = own;
+      const { activates, keeps = [] } = own;
       return new type(features as number & Shape, {
         ...pick(old, ["eps", "axis", "momentum", "runningStats", "parameterGradients"]),
         ...old.conventions,
@@ -59,7 +63,8 @@ function running(
         affine: old.weight !== null,
         affineShape: old.weight instanceof Tensor ? old.weight.shape : null,
         trackRunningStats: old.runningVar !== null,
-        ...options,
+        ...pick(old, keeps),
+        ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)),
       });
     },
   };
@@ -72,14 +77,20 @@ function groupsFor(channels: number): number {
   for (let groups = Math.min(MOST_GROUPS, channels); ; groups--) if (channels % groups === 0) return groups;
 }
 
+/** Of layers that can take their statistics over several ranks. */
+const group = { communicator: undefined, affineGradients: undefined };
+
 const kinds = {
   BatchNorm: running(BatchNorm, { activates: true }),
   BatchNorm1d: running(BatchNorm1d, { activates: true }),
   BatchNorm2d: running(BatchNorm2d, { activates: true }),
   BatchNorm3d: running(BatchNorm3d, { activates: true }),
-  SyncBatchNorm: running(SyncBatchNorm, { takes: { communicator: undefined } }),
+  SyncBatchNorm: running(SyncBatchNorm, { takes: group, keeps: Object.keys(group) }),
   GhostBatchNorm: running(GhostBatchNorm, { takes: { virtualBatchSize: undefined, numSplits: undefined } }),
-  BatchRenorm: running(BatchRenorm, { takes: { rMax: undefined, dMax: undefined } }),
+  BatchRenorm: running(BatchRenorm, {
+    takes: { rMax: undefined, dMax: undefined, ...group },
+    keeps: Object.keys(group),
+  }),
   FrozenBatchNorm: {
     type: FrozenBatchNorm,
     takes: {},
@@ -115,8 +126,9 @@ export interface ConvertOptions {
   readonly from?: readonly NormKind[];
   /** GroupNorm: default the largest number up to 32 that divides the channels. */
   readonly numGroups?: number;
-  /** SyncBatchNorm. */
+  /** SyncBatchNorm, BatchRenorm. */
   readonly communicator?: Communicator;
+  readonly affineGradients?: AffineGradients;
   /** GhostBatchNorm. */
   readonly virtualBatchSize?: number;
   readonly numSplits?: number;
@@ -128,12 +140,11 @@ export interface ConvertOptions {
 /** Layers that convert made in the place of one that followed batches. */
 const made = new WeakSet<Module>();
 
-/** The kind of a layer; a subclass with a forward of its own is none. */
-function kindOf(module: Module): NormKind | null {
-  const { forward } = module.constructor.prototype;
-  const of = (kind: NormKind) => module instanceof kinds[kind].type && kinds[kind].type.prototype.forward === forward;
-  return known.find(of) ?? null;
-}
+/** Whether a layer is of a type; a subclass with a forward of its own is not. */
+export const isOf = (module: Module, { type }: Kind): boolean =>
+  module instanceof type && type.prototype.forward === module.constructor.prototype.forward;
+
+const kindOf = (module: Module): NormKind | null => known.find((kind) => isOf(module, kinds[kind])) ?? null;
 
 const plain = new Set<NormKind>(["BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]);
 
@@ -141,8 +152,8 @@ const plain = new Set<NormKind>(["BatchNorm", "BatchNorm1d", "BatchNorm2d", "Bat
  * Replaces every batch normalization in a model (in properties, arrays and Sequentials, at any depth) by another kind,
  * and gives the model back; where the model is itself such a layer, what it became. The new layer takes over weight and
  * bias (the same Parameters where both learn them, so that an optimizer stays right), eps, axis, type and mode, and
- * momentum, conventions, running statistics and their count where it has them; statistics that its source lacks start at
- * 0 and 1. A layer in several places stays one layer. Layers that are of the kind already stay.
+ * momentum, conventions, running statistics and their count (the same tensors) where it has them; statistics that its source lacks
+ * start at 0 and 1. A layer in several places stays one layer. Layers that are of the kind already stay.
  *
  * Throws OptionError for an unknown kind or option, StateError if a layer without running statistics should become one
  * that needs them, and what the new layers' constructors throw; nothing is changed then.
@@ -150,10 +161,9 @@ const plain = new Set<NormKind>(["BatchNorm", "BatchNorm1d", "BatchNorm2d", "Bat
 export function convert(model: Module, to: NormKind, options?: ConvertOptions): Module {
   checkModel("convert", model);
   if (!known.includes(to)) throw unknownName(`convert makes ${known.join(", ")}`, String(to), known);
-  const target: Kind = kinds[to];
   const { from, ...own } = readOptions(`convert to ${to}`, options, {
     from: undefined as readonly NormKind[] | undefined,
-    ...target.takes,
+    ...(kinds[to] as Kind).takes,
   });
   for (const kind of from ?? []) {
     if (!known.includes(kind)) throw unknownName(`convert: from names ${known.join(", ")}`, String(kind), known);
@@ -163,11 +173,29 @@ export function convert(model: Module, to: NormKind, options?: ConvertOptions): 
     if (kind === null || kind === to || (to === "BatchNorm" && plain.has(kind))) return false;
     return from ? from.includes(kind) : kind !== "GroupNorm" || made.has(module);
   };
+  const done = exchange(model, (module) => (replaced(module) ? { name: to, kind: kinds[to], options: own } : null));
+  for (const [old, by] of done.pairs) if (kindOf(old) !== "GroupNorm") made.add(by);
+  return done.model;
+}
+
+/** What a layer is to become. */
+export interface Target {
+  readonly name: string;
+  readonly kind: Kind;
+  readonly options: object;
+}
+
+/** Puts others in the place of the layers that `target` names one for. Returns what the model is then, and which took whose place. */
+export function exchange(
+  model: Module,
+  target: (module: Module) => Target | null,
+): { model: Module; pairs: ReadonlyMap<Module, Module> } {
   // All are made before the first one is put in place: a constructor may refuse.
   const pairs = new Map(
-    modulesOnce(model)
-      .filter(([, module]) => replaced(module))
-      .map(([path, module]) => [module, become(module as Source, path, to, own)] as const),
+    modulesOnce(model).flatMap(([path, module]) => {
+      const to = target(module);
+      return to ? [[module, become(module as Source, path, to)] as const] : [];
+    }),
   );
   for (const parent of model.modules()) {
     for (const child of new Set(parent.children())) {
@@ -183,33 +211,32 @@ export function convert(model: Module, to: NormKind, options?: ConvertOptions): 
     }
   }
   for (const [old, by] of pairs) handOver(old as Source, by as Source);
-  return pairs.get(model) ?? model;
+  return { model: pairs.get(model) ?? model, pairs };
 }
 
-function become(old: Source, path: string, to: NormKind, options: object): Module {
-  const target: Kind = kinds[to];
+function become(old: Source, path: string, { name, kind, options }: Target): Module {
   const perFeature = old.perFeature === true || old.featureShape.length > 1;
-  if (target.needsStatistics && !(old.runningVar instanceof Tensor)) {
+  if (kind.needsStatistics && !(old.runningVar instanceof Tensor)) {
     throw new StateError({
-      rule: `${to} normalizes with the running statistics of the layer it replaces`,
+      rule: `${name} normalizes with the running statistics of the layer it replaces`,
       got: `${called(path, old)}, which has none`,
     });
   }
-  if (to === "GroupNorm" && perFeature && old.featureShape.length === 1) {
+  if (kind.type === GroupNorm && perFeature && old.featureShape.length === 1) {
     throw new OptionError({
       rule: "GroupNorm has a weight for each channel, or for each feature of [C, ...]",
       got: `${called(path, old)} with one for each feature of [${old.featureShape}]`,
     });
   }
-  if (old.activation && !target.activates) {
+  if (old.activation && !kind.activates) {
     throw new OptionError({
-      rule: `${to} has no activation of its own`,
+      rule: `${name} has no activation of its own`,
       got: `${called(path, old)} with activation "${old.activation.op}"`,
       fix: "Make the model with the activation as a layer",
     });
   }
   const typed = [old.weight, old.bias, old.runningMean].find((t) => t instanceof Tensor);
-  const by = target.make(perFeature ? old.featureShape : old.featureShape[0]!, old, {
+  const by = kind.make(perFeature ? old.featureShape : old.featureShape[0]!, old, {
     ...(typed ? { dtype: typed.dtype, device: typed.device } : {}),
     ...options,
   });
@@ -217,13 +244,12 @@ function become(old: Source, path: string, to: NormKind, options: object): Modul
   return by;
 }
 
-/** Weight, bias and statistics, where both layers have them: a Parameter as it is, a buffer by its values. */
+/** Weight, bias and statistics, where both layers have them: the same tensors, or the values where only one learns them. */
 function handOver(old: Source, by: Source): void {
-  if (kindOf(old) !== "GroupNorm") made.add(by);
   for (const name of ["weight", "bias", "runningMean", "runningVar", "numBatchesTracked"]) {
     const [from, to] = [old[name], by[name]];
     if (!(from instanceof Tensor) || !(to instanceof Tensor)) continue;
-    if (from instanceof Parameter && to instanceof Parameter && sameShape(from.shape, to.shape)) {
+    if (from instanceof Parameter === to instanceof Parameter && sameShape(from.shape, to.shape)) {
       (by as Record<string, unknown>)[name] = from;
       disown(to).dispose();
     } else {

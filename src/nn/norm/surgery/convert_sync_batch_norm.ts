@@ -1,0 +1,49 @@
+import type { Communicator } from "../../../base/communicator.js";
+import { readOptions } from "../../../base/options.js";
+import type { Module } from "../../module.js";
+import { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d } from "../batch_norm.js";
+import { BatchRenorm } from "../batch_renorm.js";
+import { MaskedBatchNorm } from "../masked_batch_norm.js";
+import { SyncBatchNorm } from "../sync_batch_norm.js";
+import { type AffineGradients, checkCommunicator, synchronizedDefaults } from "../synchronized.js";
+import { checkModel } from "./batch_norms.js";
+import { exchange, isOf, type Kind, running } from "./convert.js";
+
+const sync = running(SyncBatchNorm);
+const renorm = running(BatchRenorm, { keeps: ["rMax", "dMax"] });
+const masked = running(MaskedBatchNorm, { keeps: ["padded"] });
+
+/** What layers become, by what they are. */
+const synchronized: readonly (readonly [from: Kind, name: string, to: Kind])[] = [
+  ...[BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, SyncBatchNorm].map(
+    (type) => [running(type), "SyncBatchNorm", sync] as const,
+  ),
+  [renorm, "BatchRenorm", renorm],
+  [masked, "MaskedBatchNorm", masked],
+];
+
+export interface ConvertSyncOptions {
+  /** As of the layers; default "own". */
+  readonly affineGradients?: AffineGradients;
+}
+
+/**
+ * Lets every batch normalization of a model take its statistics over the ranks of `communicator`, and gives the model back; where the
+ * model is itself such a layer, what it became. BatchNorm and BatchNorm1d to 3d become SyncBatchNorm; BatchRenorm and
+ * MaskedBatchNorm become layers of their kind; those of several ranks already change their group. Parameters and buffers are the
+ * same tensors as before, options and modes stay. Other layers stay, subclasses with a forward of their own too. Every rank converts
+ * its copy alike.
+ *
+ * Throws OptionError for a layer with an activation of its own, and where `communicator` is none; nothing is changed then.
+ */
+export function convertSyncBatchNorm(model: Module, communicator: Communicator, options?: ConvertSyncOptions): Module {
+  const owner = "convertSyncBatchNorm";
+  checkModel(owner, model);
+  checkCommunicator(owner, communicator);
+  const { affineGradients } = synchronizedDefaults;
+  const given = { ...readOptions(owner, options, { affineGradients }), communicator };
+  return exchange(model, (module) => {
+    const found = synchronized.find(([from]) => isOf(module, from));
+    return found ? { name: found[1], kind: found[2], options: given } : null;
+  }).model;
+}
