@@ -3,6 +3,7 @@ import { type Communicator, loopback } from "../../base/communicator.js";
 import { EvenkeelError, FileError } from "../../base/errors.js";
 import type { CheckpointEvent, TrainingEvent } from "../../base/events.js";
 import { checkPositiveInteger, readOptions } from "../../base/options.js";
+import { onRankZeroAsync } from "../../distributed/together.js";
 import {
   type FileSystem,
   fileReason,
@@ -16,7 +17,6 @@ import type { Callback, TrainerHandle } from "../callback.js";
 import type { TrainingState } from "../training_state.js";
 import { encodeState } from "./checkpoint.js";
 import { keepCheckpoint, withoutStep } from "./kept.js";
-import { type Outcome, shareOutcome } from "./rank_zero.js";
 
 export interface CheckpointOptions {
   /** The file to write; the newest checkpoint is always here. */
@@ -142,15 +142,7 @@ export class CheckpointKeeper implements Callback {
       const state = this.state();
       return { pieces: this.communicator.rank === 0 ? encodeState(state) : null };
     });
-    let outcome: Outcome | null = null;
-    if (pieces) {
-      try {
-        outcome = { bytes: new Uint8Array(Float64Array.of(write(await pieces)).buffer) };
-      } catch (error) {
-        outcome = { error };
-      }
-    }
-    return new Float64Array(shareOutcome(this.communicator, outcome).slice().buffer)[0]!;
+    return onRankZeroAsync(this.communicator, async () => write((await pieces)!));
   }
 
   private warn(text: string): void {
