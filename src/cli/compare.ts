@@ -1,3 +1,5 @@
+import { initDistributed } from "../distributed/index.js";
+import { onRankZero, together } from "../distributed/together.js";
 import type { DeviceName } from "../memory/device.js";
 import { EventLog, summarise, Trainer } from "../train/index.js";
 import { resultsTable } from "../train/report/report.js";
@@ -23,6 +25,8 @@ interface CompareOptions {
   readonly seed: number;
   readonly threads?: number;
   readonly device: DeviceName;
+  readonly accumulateSteps: number;
+  readonly syncBatchNorm: boolean;
   readonly out?: string;
   readonly json?: true;
 }
@@ -37,11 +41,12 @@ export const compareCommand: AddCommand = (program, done) => {
 };
 
 async function compare(options: CompareOptions): Promise<number> {
-  const machine = await setUp(options);
-  const splits = loadData(options.data, options.dataDir);
-  const folder = makeFolder(options.out);
+  const communicator = initDistributed();
+  const machine = await setUp(options, communicator);
+  const splits = together(communicator, () => loadData(options.data, options.dataDir));
+  const folder = onRankZero(communicator, () => makeFolder(options.out));
   const sizes = [...new Set(options.batchSizes ?? [options.batchSize])];
-  const { data, epochs, lr, device } = options;
+  const { data, epochs, lr, device, accumulateSteps, syncBatchNorm } = options;
   const seeds = Array.from({ length: options.seeds }, (_, i) => options.seed + i);
   const several = sizes.length > 1 || seeds.length > 1;
   const runs: Run[] = [];
@@ -50,7 +55,7 @@ async function compare(options: CompareOptions): Promise<number> {
     if (signal) break;
     const log = new EventLog(norm);
     const settings = {
-      ...{ data, norm, epochs, batchSize, seed, device },
+      ...{ data, norm, epochs, batchSize, seed, device, accumulateSteps, syncBatchNorm },
       dataDir: options.dataDir ?? null,
       lr: rateFor(batchSize, options),
     };
@@ -58,7 +63,7 @@ async function compare(options: CompareOptions): Promise<number> {
       "/",
     );
     const trainer = new Trainer({
-      ...experiment(settings, splits),
+      ...experiment(settings, splits, communicator),
       ...{ name, callbacks: [log], progress: true, signals: "return" },
     });
     signal = (await trainer.fit()).signal;
@@ -72,22 +77,26 @@ async function compare(options: CompareOptions): Promise<number> {
     `${epochs} epochs, batch size ${sizes.join(", ")}, AdamW with learning rate ${lr}${scaled}, ${seedText(seeds)}`,
   ];
   const summary = {
-    ...{ command: "compare", data, epochs, lr, seed: options.seed, device, machine },
+    ...{ command: "compare", data, epochs, lr, seed: options.seed, device, machine, ranks: communicator.size },
     runs: runs.map((run) => ({ batchSize: run.batchSize, seed: run.seed, ...summarise(run) })),
   };
-  const report = writeResults(
-    folder,
-    {
-      ...{ title: `Normalizations compared on ${data}`, notes, runs, tables },
-      ...(sizes.length > 1 ? { study: studyCurves(runs, sizes) } : {}),
-    },
-    summary,
+  const report = onRankZero(communicator, () =>
+    writeResults(
+      folder,
+      {
+        ...{ title: `Normalizations compared on ${data}`, notes, runs, tables },
+        ...(sizes.length > 1 ? { study: studyCurves(runs, sizes) } : {}),
+      },
+      summary,
+    ),
   );
+  const code = signal ? exitCodeOf(signal) : 0;
+  if (communicator.rank > 0) return code;
   for (const table of [...tables, resultsTable(runs)]) say(`\n${textTable(table)}`);
   say(`\nReport: ${report}`);
   if (signal) {
     process.stderr.write(`Stopped by ${signal}; the report holds what was done until then\n`);
-    return exitCodeOf(signal);
+    return code;
   }
   if (options.json) say(JSON.stringify({ report, ...summary }));
   return 0;

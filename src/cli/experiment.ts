@@ -1,7 +1,9 @@
+import type { Communicator } from "../base/communicator.js";
 import { manualSeed } from "../base/random.js";
 import { DataLoader, type ImageSplits } from "../data/index.js";
 import type { DeviceName } from "../memory/device.js";
 import { CrossEntropyLoss } from "../nn/index.js";
+import { convert } from "../nn/norm/surgery/index.js";
 import { AdamW, CosineWarmup, weightDecayGroups } from "../optim/index.js";
 import type { TrainerOptions } from "../train/index.js";
 import type { DataName } from "./datasets.js";
@@ -17,7 +19,14 @@ export type Settings = {
   readonly lr: number;
   readonly seed: number;
   readonly device: DeviceName;
+  /** Batches to one step. */
+  readonly accumulateSteps: number;
+  /** Whether batch normalization takes its statistics over all ranks, where there are several. */
+  readonly syncBatchNorm: boolean;
 };
+
+/** What settings of early versions lack. */
+export const laterSettings = { device: "cpu", accumulateSteps: 1, syncBatchNorm: true } as const;
 
 export const defaults = { data: "digits", norm: "batch", epochs: 12, batchSize: 32, lr: 0.005, seed: 0 } as const;
 
@@ -29,19 +38,24 @@ const WEIGHT_DECAY = 0.01;
 const LOOKS = 60;
 const FEWEST_STEPS_BETWEEN = 10;
 
-/** Everything a Trainer takes for these settings, made from the seed alone. */
-export function experiment(settings: Settings, splits: ImageSplits): TrainerOptions & { readonly settings: Settings } {
-  const { epochs, batchSize, lr, seed, norm, device } = settings;
+/** Everything a Trainer takes for these settings, made from the seed alone; the batch size is that of all ranks together. */
+export function experiment(
+  settings: Settings,
+  splits: ImageSplits,
+  communicator: Communicator,
+): TrainerOptions & { readonly settings: Settings } {
+  const { epochs, batchSize, lr, seed, norm, device, accumulateSteps, syncBatchNorm } = settings;
   manualSeed(seed);
   const model = convNet(splits, norm).to(device);
+  if (norm === "batch" && syncBatchNorm && communicator.size > 1) convert(model, "SyncBatchNorm", { communicator });
   const optimizer = new AdamW(weightDecayGroups(model, WEIGHT_DECAY), { lr });
   // A last batch of one sample is nothing to take a variance of.
-  const train = new DataLoader(splits.train, { batchSize, shuffle: true, dropLast: true, seed });
-  const test = new DataLoader(splits.test, { batchSize: 120 });
-  const total = Math.max(1, epochs * train.length);
+  const train = new DataLoader(splits.train, { batchSize, shuffle: true, dropLast: true, seed, shard: communicator });
+  const test = new DataLoader(splits.test, { batchSize: 120, shard: communicator });
+  const total = Math.max(1, epochs * Math.ceil(train.length / accumulateSteps));
   const every = Math.max(FEWEST_STEPS_BETWEEN, Math.ceil(total / LOOKS));
   return {
-    ...{ model, optimizer, train, test, epochs, seed, settings },
+    ...{ model, optimizer, train, test, epochs, seed, settings, communicator, accumulateSteps },
     name: norm,
     loss: new CrossEntropyLoss(),
     scheduler: new CosineWarmup(optimizer, { warmup: Math.min(total, 20), total }),

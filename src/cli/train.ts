@@ -1,10 +1,8 @@
-import { existsSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { Command } from "commander";
-import { FormatError } from "../base/errors.js";
+import { initDistributed } from "../distributed/index.js";
+import { onRankZero, together } from "../distributed/together.js";
 import type { DeviceName } from "../memory/device.js";
-import { scope } from "../memory/scope.js";
-import { readState } from "../train/checkpoint/checkpoint.js";
 import { summarise, Trainer, type TrainerResult } from "../train/index.js";
 import { formatLoss, formatPercent, formatRate, formatSeconds } from "../train/numbers.js";
 import { exitCodeOf } from "../train/signals.js";
@@ -14,8 +12,9 @@ import { defaults, experiment, type Settings } from "./experiment.js";
 import { type NormKind, normKinds } from "./models.js";
 import { addSharedOptions, setUp } from "./options.js";
 import { EventFile, makeFolder, say, writeResults } from "./output.js";
-import { UsageError } from "./usage_error.js";
-import { oneOf } from "./values.js";
+import { announceRanks } from "./ranks.js";
+import { beginning, CHECKPOINT } from "./resume.js";
+import { count, oneOf } from "./values.js";
 
 interface TrainOptions {
   readonly data: DataName;
@@ -27,99 +26,86 @@ interface TrainOptions {
   readonly seed: number;
   readonly threads?: number;
   readonly device: DeviceName;
+  readonly accumulateSteps: number;
+  readonly syncBatchNorm: boolean;
+  readonly checkpointEvery?: number;
+  readonly keep: number;
   readonly out?: string;
   readonly resume?: string;
   readonly json?: true;
 }
 
-const CHECKPOINT = "checkpoint.evk";
-
 export const trainCommand: AddCommand = (program, done) => {
   const command = program.command("train").description("Train a small convolutional network with one normalization.");
   addSharedOptions(command)
     .option("--norm <kind>", `normalization: ${normKinds.join(", ")}`, oneOf(normKinds), defaults.norm)
-    .option("--resume <path>", "go on from a checkpoint, or from the folder of an earlier run")
+    .option("--checkpoint-every <steps>", "save so often (default: after each epoch)", count)
+    .option("--keep <n>", "keep so many newest checkpoints, for the day when the newest is damaged", count, 1)
+    .option(
+      "--resume <path>",
+      "go on from a checkpoint, or the folder of an earlier run; auto: from --out, if it has one",
+    )
     .action(async (options: TrainOptions) => done(await train(options, command)));
 };
 
 async function train(options: TrainOptions, command: Command): Promise<number> {
-  const resume = options.resume === undefined ? null : checkpointPath(options.resume);
-  const { settings, step } = resume
-    ? savedRun(resume, options, command)
-    : { settings: settingsOf(options), step: null };
-  const machine = await setUp({ ...options, device: settings.device });
-  const splits = loadData(settings.data, settings.dataDir ?? undefined);
-  const folder = makeFolder(options.out ?? (resume ? dirname(resume) : undefined));
-  const events = new EventFile(join(folder, "events.jsonl"), step);
-  const path = join(folder, CHECKPOINT);
-  const trainer = new Trainer({
-    ...experiment(settings, splits),
-    ...{ callbacks: [events], checkpoint: { path }, progress: true, signals: "return" },
+  const communicator = initDistributed();
+  const { checkpointEvery: everySteps, keep } = options;
+  const { settings, from, folder } = onRankZero(communicator, () => {
+    const begun = beginning(settingsOf(options), options, command);
+    return { ...begun, folder: makeFolder(options.out ?? begun.from?.folder) };
   });
-  if (resume) trainer.resume(resume);
+  const machine = await setUp({ ...options, device: settings.device }, communicator);
+  const { trainer, events } = together(communicator, () => {
+    const splits = loadData(settings.data, settings.dataDir ?? undefined);
+    const events = communicator.rank === 0 ? new EventFile(join(folder, "events.jsonl"), from?.step ?? null) : null;
+    const trainer = new Trainer({
+      ...experiment(settings, splits, communicator),
+      ...{ callbacks: events ? [events] : [], progress: true, signals: "return" },
+      checkpoint: { path: join(folder, CHECKPOINT), keep, ...(everySteps === undefined ? {} : { everySteps }) },
+    });
+    return { trainer, events };
+  });
+  announceRanks(communicator, settings);
+  if (from) trainer.resume(from.path);
   const result = await trainer.fit();
-  const record = { name: settings.norm, events: events.events };
-  const title = `${settings.data}, ${settings.norm === "none" ? "no" : settings.norm} normalization`;
-  const report = writeResults(
-    folder,
-    { title, notes: [machine, describe(settings)], runs: [record] },
-    {
-      settings,
-      machine,
-      ...summarise(record),
-    },
-  );
+  const report = onRankZero(communicator, () => {
+    const record = { name: settings.norm, events: events!.events };
+    const title = `${settings.data}, ${settings.norm === "none" ? "no" : settings.norm} normalization`;
+    return writeResults(
+      folder,
+      { title, notes: [machine, describe(settings)], runs: [record] },
+      { settings, machine, ranks: communicator.size, ...summarise(record) },
+    );
+  });
+  if (communicator.rank === 0) tell(result, { folder, report, json: options.json === true });
+  return result.signal ? exitCodeOf(result.signal) : 0;
+}
+
+function tell(
+  result: TrainerResult,
+  { folder, report, json }: { folder: string; report: string; json: boolean },
+): void {
   if (result.signal) {
     process.stderr.write(
       `Stopped by ${result.signal} after step ${result.steps}. Go on with: evenkeel train --resume ${folder}\n`,
     );
-    return exitCodeOf(result.signal);
+    return;
   }
   say(sentence(result));
   say(`Report: ${report}`);
-  if (options.json) say(jsonLine(result));
-  return 0;
+  if (json) say(jsonLine(result));
 }
 
-const settingsOf = ({ data, dataDir, norm, epochs, batchSize, lr, seed, device }: TrainOptions): Settings => ({
-  ...{ data, dataDir: dataDir ?? null, norm, epochs, batchSize, lr, seed, device },
-});
+const settingsOf = (options: TrainOptions): Settings => {
+  const { data, dataDir = null, norm, epochs, batchSize, lr, seed, device, accumulateSteps, syncBatchNorm } = options;
+  return { data, dataDir, norm, epochs, batchSize, lr, seed, device, accumulateSteps, syncBatchNorm };
+};
 
-const describe = ({ epochs, batchSize, lr, seed }: Settings): string =>
-  `${epochs} epochs, batch size ${batchSize}, AdamW with learning rate ${lr}, seed ${seed}`;
-
-/** A folder means the checkpoint in it. */
-function checkpointPath(given: string): string {
-  return existsSync(given) && statSync(given).isDirectory() ? join(given, CHECKPOINT) : given;
-}
-
-/** What may differ from the run that is resumed; the rest comes from it, and saying something else is an error. */
-const mayChange: readonly (keyof Settings)[] = ["epochs", "dataDir", "device"];
-
-function savedRun(path: string, options: TrainOptions, command: Command): { settings: Settings; step: number } {
-  const { settings, step } = scope(() => {
-    const state = readState(path);
-    return { settings: state.settings as Settings | undefined, step: state.step as number };
-  });
-  if (!settings || !normKinds.includes(settings.norm)) {
-    throw new FormatError({
-      rule: "--resume takes a checkpoint that evenkeel train wrote",
-      got: `${path}, which has no settings of a run`,
-    });
-  }
-  const given = settingsOf(options);
-  const said = (Object.keys(given) as (keyof Settings)[]).filter((k) => command.getOptionValueSource(k) === "cli");
-  for (const key of said) {
-    if (mayChange.includes(key) || given[key] === settings[key]) continue;
-    const flag = `--${key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
-    throw new UsageError(
-      `${path} was made with ${flag} ${settings[key]}; got ${given[key]}. Leave ${flag} out, or train anew without --resume.`,
-    );
-  }
-  const changes = Object.fromEntries(said.map((key) => [key, given[key]]));
-  // Runs of before there was a choice were on the CPU.
-  return { settings: { ...settings, device: settings.device ?? "cpu", ...changes }, step };
-}
+const describe = ({ epochs, batchSize, accumulateSteps, lr, seed }: Settings): string => {
+  const batches = accumulateSteps > 1 ? `, ${accumulateSteps} batches to a step` : "";
+  return `${epochs} epochs, batch size ${batchSize}${batches}, AdamW with learning rate ${lr}, seed ${seed}`;
+};
 
 function sentence(r: TrainerResult): string {
   const speed = `${r.steps} steps in ${formatSeconds(r.seconds)} s (${formatRate(r.stepsPerSecond)} steps/s)`;

@@ -1,9 +1,11 @@
 import { type Captured, capture, type Tensor } from "../autograd/index.js";
+import type { Communicator } from "../base/communicator.js";
 import { OptionError } from "../base/errors.js";
 import type { NormLayerStatistics } from "../base/events.js";
-import { sumGradients } from "../distributed/copies.js";
+import { GradientReducer } from "../distributed/gradient_reducer.js";
 import { scope } from "../memory/scope.js";
 import type { Module } from "../nn/module.js";
+import { reducedGradients } from "../nn/norm/synchronized.js";
 import type { ReadLoopOptions } from "./loop_options.js";
 import { watchNormLayers } from "./norm_statistics.js";
 import { type LossFunction, lossFunction, type SourceBatch } from "./parts.js";
@@ -25,6 +27,7 @@ export class Gradients {
   private readonly captured: Captured<[Tensor, Tensor], Tensor> | null;
   /** Losses are sums over samples rather than means. */
   private readonly sums: boolean;
+  private reducer: GradientReducer | null = null;
 
   constructor(private readonly options: ReadLoopOptions) {
     this.lossOf = lossFunction(options.loss);
@@ -43,9 +46,19 @@ export class Gradients {
     return { parts: this.captured ? [this.replay(this.captured, taken[0]!)] : this.add(taken), layers: null };
   }
 
-  /** Lets go of what was captured. */
-  dispose(): void {
+  /** To be called on all ranks before the first step. */
+  open(): void {
+    const { communicator, model } = this.options;
+    if (communicator.size === 1) return;
+    const reduced = reducedGradients(model);
+    this.reducer = new GradientReducer(communicator, model.parameters(), { gradients: "sum", reduced });
+  }
+
+  /** Lets go of what was captured, and of the other ranks. */
+  close(): void {
     this.captured?.dispose();
+    this.reducer?.close();
+    this.reducer = null;
   }
 
   private take(batches: Iterator<SourceBatch>): SourceBatch[] {
@@ -73,17 +86,13 @@ export class Gradients {
 
   /** The gradient of all batches joined is the sum of theirs, each weighed by its share of all samples. */
   private add(taken: readonly SourceBatch[]): Part[] {
-    const { model, optimizer, communicator } = this.options;
-    optimizer.zeroGrad();
+    this.options.optimizer.zeroGrad();
     const samples = taken.reduce((sum, batch) => sum + this.globalSize(batch), 0);
-    const parts = taken.map((batch) => this.differentiate(batch, this.sums ? 1 : batch.size / samples));
-    if (communicator.size > 1) {
-      sumGradients(
-        communicator,
-        model.parameters().filter((p) => p.requiresGrad),
-      );
-    }
-    return parts;
+    return taken.map((batch, i) => {
+      const part = () => this.differentiate(batch, this.sums ? 1 : batch.size / samples);
+      // What adds up on this rank is sent once.
+      return this.reducer && i < taken.length - 1 ? this.reducer.noSync(part) : part();
+    });
   }
 
   private globalSize({ size, globalSize }: SourceBatch): number {
@@ -113,7 +122,7 @@ export class Gradients {
  * Layers with statistics of this rank alone have none to take: they are in evaluation mode meanwhile.
  */
 function passEmpty(model: Module, x: Tensor): Tensor {
-  const alone = model.modules().filter((module) => module.training && !("communicator" in module));
+  const alone = model.modules().filter((module) => module.training && !callsRanks(module));
   for (const module of alone) module.training = false;
   try {
     const nothing = model.forward(x).sum();
@@ -123,6 +132,9 @@ function passEmpty(model: Module, x: Tensor): Tensor {
     for (const module of alone) module.training = true;
   }
 }
+
+const callsRanks = (module: Module): boolean =>
+  ((module as { communicator?: Partial<Communicator> }).communicator?.size ?? 1) > 1;
 
 /** This rank's part of a step's loss, which is the sum over all ranks. */
 export async function lossOf({ parts }: StepGradients): Promise<number> {

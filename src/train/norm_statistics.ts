@@ -6,7 +6,7 @@ import type { Module } from "../nn/module.js";
 import * as norm from "../nn/norm/index.js";
 
 const kinds: readonly [string, readonly (abstract new (...args: never[]) => Module)[]][] = [
-  ["batch", [norm.BatchNorm, norm.BatchNorm1d, norm.BatchNorm2d, norm.BatchNorm3d]],
+  ["batch", [norm.BatchNorm, norm.SyncBatchNorm, norm.BatchNorm1d, norm.BatchNorm2d, norm.BatchNorm3d]],
   ["group", [norm.GroupNorm]],
   ["layer", [norm.LayerNorm]],
   ["instance", [norm.InstanceNorm1d, norm.InstanceNorm2d, norm.InstanceNorm3d]],

@@ -79,10 +79,7 @@ export class Trainer extends TrainingLoop {
     return scope(() => {
       const found = readResumable(own, path === "auto", communicator);
       if (!found) return null;
-      together(communicator, () => {
-        this.restore(found.state);
-        return null;
-      });
+      together(communicator, () => this.restore(found.state));
       return { path: found.path, step: found.step, skipped: found.skipped };
     });
   }

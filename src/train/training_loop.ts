@@ -2,7 +2,7 @@ import { NonFiniteError, StateError } from "../base/errors.js";
 import type { NormLayerStatistics, RunEndEvent, TrainingEvent } from "../base/events.js";
 import { globalRandom } from "../base/random.js";
 import { numberOfElements } from "../base/shape.js";
-import { broadcastState } from "../distributed/copies.js";
+import { broadcastTensors } from "../distributed/copies.js";
 import { onAllRanks } from "../distributed/together.js";
 import { scope } from "../memory/scope.js";
 import type { Module, StateDict, StateSource } from "../nn/module.js";
@@ -109,7 +109,7 @@ export class TrainingLoop implements TrainerHandle {
    */
   evaluate(loader: BatchSource | undefined = this.options.test): Promise<Evaluation> {
     const { model, loss, communicator } = this.options;
-    if (loader && communicator.size > 1) broadcastState(communicator, model);
+    if (loader && communicator.size > 1) broadcastTensors(communicator, model.buffers(), 0);
     if (loader) return evaluate(model, loss, loader, communicator);
     throw new StateError({ rule: "evaluate() needs a loader, or a trainer with test data", got: "neither" });
   }
@@ -138,7 +138,7 @@ export class TrainingLoop implements TrainerHandle {
       await this.fail(error);
       throw error;
     } finally {
-      this.gradients.dispose();
+      this.gradients.close();
       this.running = false;
     }
   }
@@ -148,6 +148,7 @@ export class TrainingLoop implements TrainerHandle {
     if (this.step === 0 && seed !== undefined) globalRandom.seed(seed);
     if (this.position) train.state = this.position;
     startTogether(this.options);
+    this.gradients.open();
     if (this.step === 0) spreadRandom(this.options);
     if (communicator.rank === 0) warnOfSingles(model, train);
     await this.emit({
