@@ -1,17 +1,5 @@
 import type { Elements } from "../base/communicator.js";
-
-const types = { float64: Float64Array, float32: Float32Array, int32: Int32Array, uint8: Uint8Array } as const;
-type TypeName = keyof typeof types;
-
-export const typeOf = (data: Elements): TypeName =>
-  (Object.keys(types) as TypeName[]).find((name) => data instanceof types[name])!;
-
-/** What a rank says it does. */
-export interface Header {
-  readonly call: string;
-  readonly type: TypeName;
-  readonly length: number;
-}
+import { arrays, type Header, type TypeName } from "./calls.js";
 
 const REASON_BYTES = 1024;
 const CALL_BYTES = 56;
@@ -76,12 +64,12 @@ export class GroupMemory {
   }
 
   capacity(type: TypeName): number {
-    return PIECE_BYTES / types[type].BYTES_PER_ELEMENT;
+    return PIECE_BYTES / arrays[type].BYTES_PER_ELEMENT;
   }
 
   place(rank: number, turn: number, type: TypeName): Elements {
     const at = this.start + rank * RANK_BYTES + turn * (HEADER_BYTES + PIECE_BYTES) + HEADER_BYTES;
-    const make = types[type] as new (buffer: SharedArrayBuffer, at: number, length: number) => Elements;
+    const make = arrays[type] as new (buffer: SharedArrayBuffer, at: number, length: number) => Elements;
     return new make(this.buffer, at, this.capacity(type));
   }
 

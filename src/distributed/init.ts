@@ -1,10 +1,12 @@
-import { availableParallelism } from "node:os";
+import { cpus } from "node:os";
+import { isMainThread } from "node:worker_threads";
 import { type Communicator, loopback } from "../base/communicator.js";
 import { CommunicationError, StateError } from "../base/errors.js";
-import { checkChoice, checkNumber, readOptions } from "../base/options.js";
+import { checkBoolean, checkChoice, checkNumber, readOptions } from "../base/options.js";
+import { setDefaultThreads } from "../kernels/threads/pool.js";
 import { findMpi } from "./mpi/find_node.js";
 import { launchedBy } from "./mpi/launcher.js";
-import { start } from "./mpi/lifetime.js";
+import { Lifetime } from "./mpi/lifetime.js";
 import { MpiCommunicator } from "./mpi/mpi_communicator.js";
 
 export interface DistributedOptions {
@@ -15,19 +17,32 @@ export interface DistributedOptions {
    * layout of machines. "library": by the MPI library's own all-reduce.
    */
   readonly sums?: "ordered" | "library";
+  /**
+   * Compares the call of every rank, its type and length, before it is made, so that ranks which do not act alike all throw at once and
+   * say how. Costs a message each, and ...Async calls wait for it. Default false: such ranks end by `timeout`, or with wrong numbers.
+   */
+  readonly checkCalls?: boolean;
 }
 
 let world: Communicator | null = null;
+let lifetime: Lifetime | null = null;
 
 /**
  * The ranks of this job: those that mpirun (or srun) started, over Open MPI 4 or 5 or MPICH, whichever started them. Where nothing started
- * several, `loopback`. A second call gives the same communicator. Needs koffi.
- * Throws CommunicationError where a launcher started several ranks that cannot meet: no library, or one of the other family.
+ * several, `loopback`. A second call gives the same communicator. Needs koffi. Until the program says setThreads, kernels use as many
+ * threads as there are cores for each rank of this machine.
+ * Throws CommunicationError where a launcher started several ranks that cannot meet: no library, or one of the other family;
+ * StateError in a worker thread.
  */
 export function initDistributed(options?: DistributedOptions): Communicator {
-  const o = readOptions("initDistributed", options, { timeout: 600, sums: "ordered" as "ordered" | "library" });
+  const o = readOptions("initDistributed", options, {
+    timeout: 600,
+    sums: "ordered" as "ordered" | "library",
+    checkCalls: false,
+  });
   checkNumber("initDistributed: timeout", o.timeout, "a number of seconds above 0", (v) => v > 0);
   checkChoice("initDistributed: sums", o.sums, ["ordered", "library"]);
+  checkBoolean("initDistributed: checkCalls", o.checkCalls);
   if (world) {
     if (options === undefined) return world;
     throw new StateError({ rule: "Options of initDistributed are given with its first call", got: "a later one" });
@@ -36,9 +51,24 @@ export function initDistributed(options?: DistributedOptions): Communicator {
   return world;
 }
 
-function open({ timeout, sums }: Required<DistributedOptions>): Communicator {
+/**
+ * Leaves the ranks, for an end that all of them agreed on: waits until all have called it, after which each may exit with any
+ * code. Without it a rank leaves when its process ends.
+ */
+export function finalizeDistributed(): void {
+  lifetime?.end(0);
+}
+
+function open(settings: Required<DistributedOptions>): Communicator {
   const launched = launchedBy(process.env);
   if (!launched) return loopback;
+  if (!isMainThread) {
+    throw new StateError({
+      rule: "A rank is a process, and calls MPI from its main thread",
+      got: "initDistributed in a worker",
+      fix: "Call it on the main thread; ranks that are threads meet by sharedGroup",
+    });
+  }
   const mpi = findMpi(launched.family, process.env.EVENKEEL_MPI_LIBRARY);
   if ("reason" in mpi) {
     if (launched.size === 1) return loopback;
@@ -47,8 +77,8 @@ function open({ timeout, sums }: Required<DistributedOptions>): Communicator {
       got: mpi.reason,
     });
   }
-  start(mpi);
-  const all = new MpiCommunicator(mpi, mpi.world, { timeout, sums, crowded: true });
+  lifetime = new Lifetime(mpi, launched);
+  const all = new MpiCommunicator(mpi, lifetime, mpi.world, settings);
   if (all.size !== launched.size) {
     throw new CommunicationError({
       rule: `${launched.by} started ${launched.size} ranks, which must find each other`,
@@ -56,7 +86,6 @@ function open({ timeout, sums }: Required<DistributedOptions>): Communicator {
       fix: "Start the ranks with the launcher of that library, or name the launcher's library in EVENKEEL_MPI_LIBRARY",
     });
   }
-  const { size } = all.splitByNode();
-  const crowded = size > availableParallelism();
-  return new MpiCommunicator(mpi, mpi.world, { timeout, sums, crowded });
+  setDefaultThreads(Math.max(1, Math.floor(cpus().length / all.splitByNode().size)));
+  return all;
 }

@@ -2,7 +2,8 @@ import type { Combination, Communicator, Elements, Numbers } from "../base/commu
 import { CommunicationError, DeviceError, OptionError, StateError } from "../base/errors.js";
 import { checkNumber, checkPositiveInteger, readOptions } from "../base/options.js";
 import { finished, type Pending } from "../base/pending.js";
-import { GroupMemory, type Header, typeOf } from "./group_memory.js";
+import { differing, type Header, typeOf } from "./calls.js";
+import { GroupMemory } from "./group_memory.js";
 
 export interface GroupOptions {
   /** Seconds that a rank waits for the others before it gives the group up. Default 60. */
@@ -197,15 +198,7 @@ class SharedCommunicator implements Communicator {
 
   /** Every rank sees the same headers, so that all of them throw or none does. */
   private checkAlike(headers: readonly Header[], sameLength: boolean): void {
-    const say = ({ call, type, length }: Header) =>
-      call === "barrier" ? call : `${call} of ${type}${sameLength ? ` [${length}]` : ""}`;
-    const calls = headers.map(say);
-    if (calls.every((c) => c === calls[0])) return;
-    this.broken = new CommunicationError({
-      rule: "All ranks make the same calls in the same order, with data of one type and, but for allGather, one length",
-      got: calls.map((c, r) => `${c} on rank ${r}`).join(", "),
-      fix: "Let no rank skip a layer or a batch; a rank without data takes part with an empty batch",
-    });
-    throw this.broken;
+    this.broken = differing(headers, sameLength);
+    if (this.broken) throw this.broken;
   }
 }

@@ -76,6 +76,8 @@ export class Heap {
     address: (block: number) => HEAP_START + this.blocks.offset(block),
   };
   private buffer: ArrayBufferLike;
+  /** Those of before a growth. Where memory is shared they show the same bytes still. */
+  private readonly formerBuffers = new WeakSet<ArrayBufferLike>();
   private f32: Float32Array;
   private f64: Float64Array;
   private i32: Int32Array;
@@ -200,8 +202,14 @@ export class Heap {
     return dtype === "float32" ? this.f32 : dtype === "float64" ? this.f64 : this.i32;
   }
 
+  /** Whether a view shows a place in the heap: at its byteOffset, also if the heap has grown since. */
+  holds(view: ArrayBufferView): boolean {
+    return view.buffer === this.buffer || (this.shared && this.formerBuffers.has(view.buffer));
+  }
+
   /** After each growth, which `grow` alone brings about. */
   private refresh(): void {
+    this.formerBuffers.add(this.buffer);
     this.buffer = this.memory.buffer;
     this.f32 = new Float32Array(this.buffer);
     this.f64 = new Float64Array(this.buffer);

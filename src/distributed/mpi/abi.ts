@@ -1,7 +1,8 @@
-import type { Combination, Elements } from "../../base/communicator.js";
+import type { Combination } from "../../base/communicator.js";
+import type { TypeName } from "../calls.js";
 
-/** A communicator, type or operation of the library: a whole number in MPICH, an address in Open MPI. */
-export type Handle = number | bigint;
+/** A communicator, type or operation of the library: a number of its own in MPICH, an address in Open MPI. */
+export type Handle = number;
 
 /**
  * What the two families of MPI libraries do differently: mpi.h's constants are not part of the standard before MPI 5.
@@ -10,11 +11,11 @@ export type Handle = number | bigint;
  */
 export interface Abi {
   readonly name: "Open MPI" | "MPICH";
-  /** C type of a handle, and the bytes of one. */
+  /** C type of a handle. */
   readonly handle: "intptr_t" | "int";
-  readonly handleBytes: 4 | 8;
   readonly inPlace: number;
   readonly ignoreStatus: number;
+  readonly anySource: number;
   /** MPI_UNDEFINED: the color of a rank that joins no part. */
   readonly undefined: number;
   /** MPI_COMM_TYPE_SHARED. */
@@ -26,24 +27,13 @@ export interface Abi {
   readonly operations: Readonly<Record<Combination, string | number>>;
 }
 
-export type TypeName = "float64" | "float32" | "int32" | "uint8";
-
-export const typeNameOf = (data: Elements): TypeName =>
-  data instanceof Float64Array
-    ? "float64"
-    : data instanceof Float32Array
-      ? "float32"
-      : data instanceof Int32Array
-        ? "int32"
-        : "uint8";
-
 export const abis: readonly Abi[] = [
   {
     name: "Open MPI",
     handle: "intptr_t",
-    handleBytes: 8,
     inPlace: 1,
     ignoreStatus: 0,
+    anySource: -1,
     undefined: -32766,
     sharedMemory: 0,
     world: "ompi_mpi_comm_world",
@@ -55,9 +45,9 @@ export const abis: readonly Abi[] = [
   {
     name: "MPICH",
     handle: "int",
-    handleBytes: 4,
     inPlace: -1,
     ignoreStatus: 1,
+    anySource: -2,
     undefined: -32766,
     sharedMemory: 1,
     world: 0x44000000,

@@ -1,4 +1,7 @@
+import { readFileSync } from "node:fs";
 import type { Abi } from "./abi.js";
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface Launched {
   /** What started this process, as its documentation calls it. */
@@ -7,20 +10,66 @@ export interface Launched {
   readonly size: number;
   /** The family of libraries that understands it; null where any may. */
   readonly family: Abi["name"] | null;
+  /** The variable that told: all processes of a rank have it, the launcher's own have not. */
+  readonly variable: string;
 }
 
-/** Variables that a launcher gives to its processes, in the order of asking: Slurm's are also there inside of mpirun. */
+/**
+ * Variables that a launcher gives to its processes, in the order of asking: inside of a Slurm job mpirun's are there beside
+ * Slurm's, and Slurm's PMI2 sets PMI_SIZE as Hydra does.
+ */
 const launchers = [
   { by: "Open MPI's mpirun", variable: "OMPI_COMM_WORLD_SIZE", family: "Open MPI" },
-  { by: "mpiexec of MPICH (Hydra)", variable: "PMI_SIZE", family: "MPICH" },
+  { by: "mpiexec of MPICH (Hydra)", variable: "PMI_SIZE", beside: "HYDI_CONTROL_FD", family: "MPICH" },
   { by: "srun", variable: "SLURM_STEP_NUM_TASKS", family: null },
-] as const;
+  { by: "a launcher that speaks PMI", variable: "PMI_SIZE", family: null },
+] as const satisfies readonly (Omit<Launched, "size"> & { readonly beside?: string })[];
 
 /** What started this process as one of several; null where nothing did. */
-export function launchedBy(environment: Readonly<Record<string, string | undefined>>): Launched | null {
-  for (const { by, variable, family } of launchers) {
-    const size = Number(environment[variable]);
-    if (Number.isInteger(size) && size >= 1) return { by, size, family };
+export function launchedBy(environment: Environment): Launched | null {
+  for (const launcher of launchers) {
+    const size = Number(environment[launcher.variable]);
+    if (!Number.isInteger(size) || size < 1) continue;
+    if (!("beside" in launcher) || environment[launcher.beside] !== undefined) return { ...launcher, size };
   }
   return null;
+}
+
+/**
+ * Whether the launcher's process on this machine is still there. A rank whose launcher was killed has nobody left to end it when
+ * another rank fails: Open MPI 4.1's ranks then live on. Between the two may stand wrappers (npx, a shell), so the launcher is the
+ * first process upwards that lacks the variable. Where the system shows no processes (/proc), the parent alone is watched.
+ */
+export function watchLauncher(variable: string): () => boolean {
+  const parent = process.ppid;
+  let pid = parent;
+  while (pid > 1 && isRank(pid, variable)) pid = statusOf(pid)?.parent ?? 0;
+  const started = pid > 1 ? statusOf(pid)?.started : undefined;
+  return () => {
+    if (process.ppid !== parent) return false;
+    if (started === undefined) return true;
+    const now = statusOf(pid);
+    return now !== null && now.started === started && !now.ended;
+  };
+}
+
+function isRank(pid: number, variable: string): boolean {
+  try {
+    return `\0${readFileSync(`/proc/${pid}/environ`, "latin1")}`.includes(`\0${variable}=`);
+  } catch {
+    // Another user's, as Slurm's own: no rank.
+    return false;
+  }
+}
+
+/** A process's parent, the time of its start (numbers are used again) and whether it has ended; proc(5), fields 3, 4 and 22. */
+function statusOf(pid: number): { parent: number; started: string; ended: boolean } | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    // Before it stands the name, which may hold spaces and parentheses.
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return { parent: Number(fields[1]), started: fields[19]!, ended: fields[0] === "Z" || fields[0] === "X" };
+  } catch {
+    return null;
+  }
 }

@@ -1,6 +1,8 @@
 import type { Combination } from "../../base/communicator.js";
 import { CommunicationError } from "../../base/errors.js";
-import { type Abi, abis, type Handle, type TypeName } from "./abi.js";
+import { heap } from "../../memory/heap.js";
+import type { TypeName } from "../calls.js";
+import { type Abi, abis, type Handle } from "./abi.js";
 
 /** The loader of foreign functions, as far as it is used here. */
 export interface Koffi {
@@ -13,94 +15,118 @@ interface Library {
   symbol(name: string, type: string): unknown;
 }
 
-type Buffer = ArrayBufferView | null;
+/** Where something lies in this process's memory, or one of the family's constants for such a place. */
+type Address = number;
 type Call<Args extends unknown[]> = (...args: Args) => number;
 
 /** The functions that are used, as they are named in the standard. Results are error codes, 0 for none. */
 export interface Functions {
-  MPI_Get_library_version: Call<[text: Buffer, length: Buffer]>;
-  MPI_Init_thread: Call<[argc: null, argv: null, required: number, provided: Buffer]>;
-  MPI_Initialized: Call<[flag: Buffer]>;
+  MPI_Get_library_version: Call<[text: Address, length: Address]>;
+  MPI_Init_thread: Call<[argc: 0, argv: 0, required: number, provided: Address]>;
+  MPI_Initialized: Call<[flag: Address]>;
+  MPI_Finalized: Call<[flag: Address]>;
   MPI_Finalize: Call<[]>;
   MPI_Abort: Call<[comm: Handle, code: number]>;
-  MPI_Error_string: Call<[code: number, text: Buffer, length: Buffer]>;
+  MPI_Error_string: Call<[code: number, text: Address, length: Address]>;
   MPI_Comm_set_errhandler: Call<[comm: Handle, handler: Handle]>;
-  MPI_Comm_rank: Call<[comm: Handle, rank: Buffer]>;
-  MPI_Comm_size: Call<[comm: Handle, size: Buffer]>;
-  MPI_Comm_dup: Call<[comm: Handle, copy: Buffer]>;
-  MPI_Comm_split: Call<[comm: Handle, color: number, key: number, part: Buffer]>;
-  MPI_Comm_split_type: Call<[comm: Handle, type: number, key: number, info: Handle, part: Buffer]>;
-  MPI_Ibarrier: Call<[comm: Handle, request: Buffer]>;
-  MPI_Ibcast: Call<[data: Buffer, count: number, type: Handle, root: number, comm: Handle, request: Buffer]>;
+  MPI_Comm_rank: Call<[comm: Handle, rank: Address]>;
+  MPI_Comm_size: Call<[comm: Handle, size: Address]>;
+  MPI_Comm_dup: Call<[comm: Handle, copy: Address]>;
+  MPI_Comm_split: Call<[comm: Handle, color: number, key: number, part: Address]>;
+  MPI_Comm_split_type: Call<[comm: Handle, type: number, key: number, info: Handle, part: Address]>;
+  MPI_Ibarrier: Call<[comm: Handle, request: Address]>;
+  MPI_Ibcast: Call<[data: Address, count: number, type: Handle, root: number, comm: Handle, request: Address]>;
   MPI_Iallreduce: Call<
-    [send: number, data: Buffer, count: number, type: Handle, op: Handle, comm: Handle, request: Buffer]
+    [send: Address, data: Address, count: number, type: Handle, op: Handle, comm: Handle, request: Address]
   >;
   MPI_Iallgather: Call<
     [
-      ...[data: Buffer, count: number, type: Handle],
-      ...[all: Buffer, counts: number, type: Handle],
-      ...[comm: Handle, request: Buffer],
+      ...[data: Address, count: number, type: Handle],
+      ...[all: Address, count: number, type: Handle],
+      ...[comm: Handle, request: Address],
     ]
   >;
   MPI_Iallgatherv: Call<
     [
-      ...[data: Buffer, count: number, type: Handle],
-      ...[all: Buffer, counts: Buffer, places: Buffer, type: Handle],
-      ...[comm: Handle, request: Buffer],
+      ...[data: Address, count: number, type: Handle],
+      ...[all: Address, counts: Address, places: Address, type: Handle],
+      ...[comm: Handle, request: Address],
     ]
   >;
   MPI_Ialltoallv: Call<
     [
-      ...[data: Buffer, counts: Buffer, places: Buffer, type: Handle],
-      ...[all: Buffer, counts: Buffer, places: Buffer, type: Handle],
-      ...[comm: Handle, request: Buffer],
+      ...[data: Address, counts: Address, places: Address, type: Handle],
+      ...[all: Address, counts: Address, places: Address, type: Handle],
+      ...[comm: Handle, request: Address],
     ]
   >;
-  MPI_Test: Call<[request: Buffer, flag: Buffer, status: number]>;
+  MPI_Isend: Call<
+    [data: Address, count: number, type: Handle, to: number, tag: number, comm: Handle, request: Address]
+  >;
+  MPI_Recv: Call<
+    [data: Address, count: number, type: Handle, from: number, tag: number, comm: Handle, status: Address]
+  >;
+  MPI_Iprobe: Call<[from: number, tag: number, comm: Handle, flag: Address, status: Address]>;
+  MPI_Test: Call<[request: Address, flag: Address, status: Address]>;
 }
 
-const signatures = (h: Abi["handle"]): { readonly [Name in keyof Functions]: readonly string[] } => ({
-  MPI_Get_library_version: ["void*", "void*"],
-  MPI_Init_thread: ["void*", "void*", "int", "void*"],
-  MPI_Initialized: ["void*"],
-  MPI_Finalize: [],
-  MPI_Abort: [h, "int"],
-  MPI_Error_string: ["int", "void*", "void*"],
-  MPI_Comm_set_errhandler: [h, h],
-  MPI_Comm_rank: [h, "void*"],
-  MPI_Comm_size: [h, "void*"],
-  MPI_Comm_dup: [h, "void*"],
-  MPI_Comm_split: [h, "int", "int", "void*"],
-  MPI_Comm_split_type: [h, "int", "int", h, "void*"],
-  MPI_Ibarrier: [h, "void*"],
-  MPI_Ibcast: ["void*", "int", h, "int", h, "void*"],
-  MPI_Iallreduce: ["intptr_t", "void*", "int", h, h, h, "void*"],
-  MPI_Iallgather: ["void*", "int", h, "void*", "int", h, h, "void*"],
-  MPI_Iallgatherv: ["void*", "int", h, "void*", "void*", "void*", h, h, "void*"],
-  MPI_Ialltoallv: ["void*", "void*", "void*", h, "void*", "void*", "void*", h, h, "void*"],
-  MPI_Test: ["void*", "void*", "intptr_t"],
-});
+/** C types of the arguments: h a handle, i a whole number, p an address. */
+const signatures: { readonly [Name in keyof Functions]: string } = {
+  MPI_Get_library_version: "pp",
+  MPI_Init_thread: "ppip",
+  MPI_Initialized: "p",
+  MPI_Finalized: "p",
+  MPI_Finalize: "",
+  MPI_Abort: "hi",
+  MPI_Error_string: "ipp",
+  MPI_Comm_set_errhandler: "hh",
+  MPI_Comm_rank: "hp",
+  MPI_Comm_size: "hp",
+  MPI_Comm_dup: "hp",
+  MPI_Comm_split: "hiip",
+  MPI_Comm_split_type: "hiihp",
+  MPI_Ibarrier: "hp",
+  MPI_Ibcast: "pihihp",
+  MPI_Iallreduce: "ppihhhp",
+  MPI_Iallgather: "pihpihhp",
+  MPI_Iallgatherv: "pihppphhp",
+  MPI_Ialltoallv: "ppphppphhp",
+  MPI_Isend: "pihiihp",
+  MPI_Recv: "pihiihp",
+  MPI_Iprobe: "iihpp",
+  MPI_Test: "ppp",
+};
 
-/** The largest that either family writes (MPI_MAX_LIBRARY_VERSION_STRING of MPICH). */
-const VERSION_BYTES = 8192;
-const ERROR_BYTES = 512;
+function typesOf(signature: string, handle: Abi["handle"]): string[] {
+  const types: Readonly<Record<string, string>> = { h: handle, i: "int", p: "intptr_t" };
+  return [...signature].map((letter) => types[letter]!);
+}
 
-/** An MPI library that is loaded, with its family's constants looked up. */
+/** The largest that either writes (MPI_MAX_LIBRARY_VERSION_STRING of MPICH). */
+const TEXT_BYTES = 8192;
+
+/** An MPI library that is loaded, with its family's constants looked up. What it reads and writes lies on the heap. */
 export class Mpi {
   readonly abi: Abi;
-  /** What the library says of itself, its first line. */
+  /** What the library says of itself. */
   readonly version: string;
   readonly call: Functions;
   readonly world: Handle;
   readonly errorsReturn: Handle;
   readonly nullInfo: Handle;
+  readonly types: Readonly<Record<TypeName, Handle>>;
+  readonly operations: Readonly<Record<Combination, Handle>>;
+  /** Lets another process have the core, if one waits for it. */
+  readonly yieldCore: () => void;
   private readonly library: Library;
-  private readonly typeHandles: Readonly<Record<TypeName, Handle>>;
-  private readonly operations: Readonly<Record<Combination, Handle>>;
+  private buffer: ArrayBufferLike | null = null;
+  private heapStart = 0;
+  /** A place for what a call answers: a number, a handle. */
+  private readonly answer = heap.address(heap.allocate(8));
 
   /** Throws what the loader throws where there is no such library, CommunicationError for one of a third family. */
   constructor(
-    readonly koffi: Koffi,
+    private readonly koffi: Koffi,
     readonly name: string,
   ) {
     // Open MPI loads its parts as plugins, which look for their symbols among the global ones.
@@ -109,44 +135,63 @@ export class Mpi {
     this.abi = familyOf(this.version, name);
     const { handle, world, errorsReturn, nullInfo, types, operations } = this.abi;
     this.call = Object.fromEntries(
-      Object.entries(signatures(handle)).map(([symbol, args]) => [symbol, this.library.func(symbol, "int", args)]),
+      Object.entries(signatures).map(([symbol, args]) => [
+        symbol,
+        this.library.func(symbol, "int", typesOf(args, handle)),
+      ]),
     ) as unknown as Functions;
     this.world = this.constant(world);
     this.errorsReturn = this.constant(errorsReturn);
     this.nullInfo = this.constant(nullInfo);
-    this.typeHandles = this.constants(types);
+    this.types = this.constants(types);
     this.operations = this.constants(operations);
+    this.yieldCore = this.library.func("sched_yield", "int", []);
   }
 
-  type(name: TypeName): Handle {
-    return this.typeHandles[name];
+  /** What native code calls a place in the heap. */
+  address(ptr: number): number {
+    const { buffer } = heap.memory;
+    if (this.buffer !== buffer) {
+      this.buffer = buffer;
+      this.heapStart = Number(this.koffi.address(new Uint8Array(buffer)));
+    }
+    return this.heapStart + ptr;
   }
 
-  operation(how: Combination): Handle {
-    return this.operations[how];
+  /** The whole number that a function writes to the address that `ask` gets. */
+  number(what: string, ask: (answer: number) => number): number {
+    this.check(ask(this.address(this.answer)), what);
+    return heap.words[this.answer / 4]!;
   }
 
-  /** Room for a handle that the library gives. */
-  room(): BigInt64Array | Int32Array {
-    return this.abi.handleBytes === 8 ? new BigInt64Array(1) : new Int32Array(1);
+  /** The handle that a function writes. */
+  handle(what: string, ask: (answer: number) => number): Handle {
+    const low = this.number(what, ask);
+    return this.abi.handle === "int" ? low : (low >>> 0) + heap.words[this.answer / 4 + 1]! * 2 ** 32;
+  }
+
+  /** Whether a request, at this place in the heap, is complete. */
+  test(request: number): boolean {
+    const { call, abi } = this;
+    const code = call.MPI_Test(this.address(request), this.address(this.answer), abi.ignoreStatus);
+    if (code !== 0) this.check(code, "MPI_Test");
+    return heap.words[this.answer / 4] !== 0;
   }
 
   /** Throws CommunicationError with the library's words for a code other than 0. */
   check(code: number, what: string): void {
     if (code === 0) return;
-    const text = new Uint8Array(ERROR_BYTES);
-    const length = new Int32Array(1);
-    this.call.MPI_Error_string(code, text, length);
+    const text = this.text((text, length) => this.call.MPI_Error_string(code, text, length));
     throw new CommunicationError({
       rule: `${what} over ${this.abi.name} must succeed`,
-      got: new TextDecoder().decode(text.subarray(0, length[0])) || `error ${code}`,
+      got: text || `error ${code}`,
       fix: "Look for the first error among the ranks, and let all of them make the same calls with the same lengths",
     });
   }
 
   private constant(value: string | number): Handle {
     if (typeof value === "number") return value;
-    return this.koffi.address(this.library.symbol(value, "void"));
+    return Number(this.koffi.address(this.library.symbol(value, "void")));
   }
 
   private constants<Name extends string>(values: Readonly<Record<Name, string | number>>): Record<Name, Handle> {
@@ -155,13 +200,19 @@ export class Mpi {
   }
 
   private askVersion(): string {
-    const ask = this.library.func("MPI_Get_library_version", "int", ["void*", "void*"]) as unknown as Call<
-      [Buffer, Buffer]
-    >;
-    const text = new Uint8Array(VERSION_BYTES);
-    const length = new Int32Array(1);
-    ask(text, length);
-    return new TextDecoder().decode(text.subarray(0, length[0]));
+    const ask = this.library.func("MPI_Get_library_version", "int", typesOf("pp", "int"));
+    return this.text(ask as Functions["MPI_Get_library_version"]);
+  }
+
+  private text(ask: (text: number, length: number) => number): string {
+    const block = heap.allocate(TEXT_BYTES);
+    const ptr = heap.address(block);
+    ask(this.address(ptr), this.address(this.answer));
+    const length = heap.words[this.answer / 4]!;
+    // Decoders refuse shared memory.
+    const bytes = new Uint8Array(heap.memory.buffer, ptr, length).slice();
+    heap.free(block);
+    return new TextDecoder().decode(bytes);
   }
 }
 

@@ -1,32 +1,124 @@
+import { inspect } from "node:util";
+import { StateError } from "../../base/errors.js";
+import type { Farewell } from "./farewell.js";
+import { type Launched, watchLauncher } from "./launcher.js";
 import type { Mpi } from "./library.js";
-
-/** The one library of this process: MPI can be started once. */
-let started: Mpi | null = null;
-let ended = false;
+import { type Line, nap } from "./line.js";
 
 /** Only the main thread calls the library (MPI_THREAD_FUNNELED). */
 const FUNNELED = 1;
+/** Milliseconds between two looks at the launcher. */
+const LOOK_MS = 1000;
+/** Milliseconds of waiting for the others at the end before it leaves the core to them. */
+const BUSY_END_MS = 20;
+const END_NAP_MS = 5;
 
-/** Starts MPI, and sees to it that it is ended when the process is. */
-export function start(mpi: Mpi): void {
-  const provided = new Int32Array(1);
-  mpi.check(mpi.call.MPI_Init_thread(null, null, FUNNELED, provided), "MPI_Init_thread");
-  started = mpi;
-  process.on("exit", (code) => end(code));
+/** A group as far as its end goes. */
+export interface Ending {
+  readonly line: Line;
+  readonly farewell: Farewell;
 }
 
-/**
- * Leaves the ranks: with code 0 once all of them do, otherwise at once and all with that code, since the others would wait for what
- * this one no longer sends.
- */
-function end(code: number): void {
-  if (!started || ended) return;
-  ended = true;
-  if (code === 0) started.call.MPI_Finalize();
-  else started.call.MPI_Abort(started.world, code);
-}
+/** This process as a rank: the one library of it, since MPI can be started once. */
+export class Lifetime {
+  private readonly groups: Ending[] = [];
+  private ended = false;
+  private uncaught: { error: unknown } | null = null;
+  private looked = performance.now();
+  private readonly launcherIsThere: () => boolean;
+  private name = "a rank";
 
-/** For an end that all ranks agreed on: none waits for another, so the process may exit with any code afterwards. */
-export function finalizeDistributed(): void {
-  end(0);
+  /** Starts MPI where nobody did, and sees to it that it is ended when the process is. */
+  constructor(
+    private readonly mpi: Mpi,
+    launched: Launched,
+  ) {
+    const { call } = mpi;
+    this.launcherIsThere = watchLauncher(launched.variable);
+    if (!mpi.number("MPI_Initialized", call.MPI_Initialized)) {
+      mpi.number("MPI_Init_thread", (provided) => call.MPI_Init_thread(0, 0, FUNNELED, provided));
+    }
+    process.on("uncaughtExceptionMonitor", (error) => {
+      this.uncaught = { error };
+    });
+    process.on("exit", (code) => this.end(code));
+    setInterval(() => this.checkLauncher(), LOOK_MS).unref();
+  }
+
+  /** Takes a new group into account. The first is that of all ranks. */
+  add(group: Ending, rank: number, size: number): void {
+    if (this.groups.length === 0) this.name = `rank ${rank} of ${size}`;
+    this.groups.push(group);
+  }
+
+  /** Throws StateError where the ranks have parted already. */
+  check(): void {
+    if (!this.ended) return;
+    throw new StateError({
+      rule: "Ranks act together until finalizeDistributed()",
+      got: "a call after it",
+      fix: "Call it last",
+    });
+  }
+
+  /** Ends this process where the launcher has gone: nobody else would, and what it waits for may never come. */
+  checkLauncher(): void {
+    const now = performance.now();
+    if (now - this.looked < LOOK_MS) return;
+    this.looked = now;
+    if (this.ended || this.launcherIsThere()) return;
+    process.stderr.write(`evenkeel: ${this.name} ends, since what started it is gone\n`);
+    // Not by exit(): the library's own end waits for the launcher.
+    process.kill(process.pid, "SIGKILL");
+    nap(LOOK_MS);
+  }
+
+  /** Ends all ranks, now. */
+  abort(reason: string, code = 1): void {
+    this.ended = true;
+    process.stderr.write(`evenkeel: ${this.name} ends all ranks: ${reason}\n`);
+    this.mpi.call.MPI_Abort(this.mpi.world, code);
+  }
+
+  /**
+   * Leaves the ranks: with code 0 once all of them do, otherwise at once and all with that code, since the others would wait for
+   * what this one no longer sends.
+   */
+  end(code: number): void {
+    if (this.ended) return;
+    // Node tells of an uncaught error after the exit event, which an abort does not return from.
+    const reason = code === 0 ? this.part() : this.uncaught ? inspect(this.uncaught.error) : `exit with code ${code}`;
+    if (reason !== null) {
+      this.abort(reason, code || 1);
+      return;
+    }
+    this.ended = true;
+    this.mpi.call.MPI_Finalize();
+  }
+
+  /** Says farewell in every group, and waits until all others have. Returns why that cannot be. */
+  private part(): string | null {
+    try {
+      for (const { line, farewell } of this.groups) farewell.send(line.begun);
+      const since = performance.now();
+      for (let left = this.groups; left.length > 0; ) {
+        left = left.filter((group) => !this.hasParted(group));
+        this.checkLauncher();
+        if (performance.now() - since > BUSY_END_MS) nap(END_NAP_MS);
+        else this.mpi.yieldCore();
+      }
+      return null;
+    } catch (error) {
+      return `its calls are not complete: ${(error as Error).message}`;
+    }
+  }
+
+  /** Calls under way go on at the end: others may need what this rank sends in them. */
+  private hasParted({ line, farewell }: Ending): boolean {
+    farewell.look();
+    if (line.idle) return farewell.complete;
+    line.advance();
+    if (!line.idle) farewell.check(line.oldest);
+    return false;
+  }
 }

@@ -1,16 +1,45 @@
 import { CommunicationError } from "../../base/errors.js";
 import type { Pending } from "../../base/pending.js";
-import { napAfter } from "./patience.js";
+import type { Staging } from "./staging.js";
 
-/** A part of a call that the library does by itself: begins it, with the place of its request. */
-export type Part = (request: ArrayBufferView) => void;
-
-/** What a line asks of the library. */
-export interface Requests {
-  room(): ArrayBufferView;
-  /** Whether a request is complete. */
-  test(request: ArrayBufferView): boolean;
+/** What a call consists of. */
+export interface Steps<T> {
+  /** Names the call in errors. */
+  readonly what: () => string;
+  readonly staging: Staging;
+  /** Begins the first part, which the library does by itself. */
+  first(): void;
+  /** Begins the second, where there is one. */
+  second?(): void;
+  result(): T;
 }
+
+/** What a line asks of those around it. */
+export interface Surroundings {
+  /** Whether the request at this place is complete. */
+  test(request: number): boolean;
+  /** Lets another process have the core, if one waits for it. */
+  yieldCore(): void;
+  /** Throws where ranks are known to stay away from this group's call with this number. */
+  checkRanks(call: number): void;
+  /** Looks after the launcher, now and then. */
+  checkLauncher(): void;
+}
+
+/** Questions without a pause: what comes in some microseconds is met at once. */
+const SPINS = 20;
+/** Milliseconds of asking, then letting others have the core, and asking again. */
+const YIELD_MS = 1;
+const NAP_MS = 0.05;
+/** After this many milliseconds a wait begins to look for what may have gone wrong, as often. */
+const LOOK_MS = 100;
+/** Milliseconds after which ranks that have left are looked for. */
+const LONG_MS = 1000;
+/** Calls between two looks at the launcher, for a program that neither waits long nor returns to the event loop. */
+const CALLS_A_LOOK = 64;
+
+const nowhere = new Int32Array(new SharedArrayBuffer(4));
+export const nap = (milliseconds: number): void => void Atomics.wait(nowhere, 0, 0, milliseconds);
 
 /**
  * The calls of one communicator that are under way, oldest first. A call has one or two parts. First parts are begun with
@@ -18,36 +47,56 @@ export interface Requests {
  * all parts in the same order, whichever of its requests happens to be complete first.
  */
 export class Line {
+  /** Calls begun so far. */
+  begun = 0;
   private readonly calls: Call<unknown>[] = [];
   private broken: unknown = null;
 
   constructor(
-    private readonly requests: Requests,
+    private readonly around: Surroundings,
     /** Seconds that a call may take. */
     private readonly timeout: number,
-    /** Whether other ranks want this rank's core while it waits. */
-    private readonly crowded: boolean,
   ) {}
 
-  begin<T>(what: string, first: Part, second: Part | null, result: () => T): Pending<T> {
+  /** Whether no call is under way. */
+  get idle(): boolean {
+    return this.calls.length === 0;
+  }
+
+  /** Number of the oldest call under way. */
+  get oldest(): number {
+    return this.calls[0]!.number;
+  }
+
+  begin<T>(steps: Steps<T>): Pending<T> {
     if (this.broken) throw this.broken;
-    const call = new Call(this, what, this.requests, second, result);
-    this.guarded(() => call.begin(first));
+    const call = new Call(this, steps, this.begun++);
     this.calls.push(call);
+    try {
+      steps.first();
+    } catch (error) {
+      this.break(error);
+      throw error;
+    }
+    if (this.begun % CALLS_A_LOOK === 0) this.around.checkLauncher();
     return call;
   }
 
   /** Moves all calls on as far as they go at once. */
   advance(): void {
     if (this.broken) throw this.broken;
-    this.guarded(() => {
+    const { calls, around } = this;
+    try {
       let inOrder = true;
-      for (const call of this.calls) {
-        call.advance(inOrder);
+      for (const call of calls) {
+        call.advance(around, inOrder);
         inOrder &&= call.begun;
       }
-      while (this.calls[0]?.complete) this.calls.shift();
-    });
+    } catch (error) {
+      this.break(error);
+      throw error;
+    }
+    while (calls.length > 0 && calls[0]!.complete) calls.shift();
   }
 
   /** Ends the group for this rank: all calls throw, now and later. */
@@ -55,93 +104,101 @@ export class Line {
     this.broken ??= error;
   }
 
-  private guarded(body: () => void): void {
-    try {
-      body();
-    } catch (error) {
-      this.break(error);
-      throw error;
-    }
-  }
-
-  /** Returns once `call` is complete. */
+  /** Returns once `call` is complete. MPI's own waiting is not used, since it never ends where a rank stays away. */
   waitFor(call: Call<unknown>): void {
-    const nap = napAfter(this.crowded);
-    while (!call.complete) {
+    let looked = 0;
+    let began = 0;
+    for (let turn = 0; !call.complete; turn++) {
       this.advance();
       if (call.complete) return;
-      nap();
-      this.checkTime(call);
+      if (turn < SPINS) continue;
+      const now = performance.now();
+      if (began === 0) looked = began = now;
+      // Others may want this rank's core: with more ranks than cores, whoever asks keeps the one that is asked from answering.
+      if (now - began < YIELD_MS) this.around.yieldCore();
+      else nap(NAP_MS);
+      if (now - looked < LOOK_MS) continue;
+      looked = now;
+      this.look(call, now - began);
     }
   }
 
+  /** The same between turns of the event loop. */
   async turnFor(call: Call<unknown>): Promise<void> {
-    const turns = performance.now() + 10;
+    const began = performance.now();
+    let looked = began;
     while (!call.complete) {
       this.advance();
       if (call.complete) return;
-      this.checkTime(call);
+      const now = performance.now();
+      if (now - looked >= LOOK_MS) {
+        looked = now;
+        this.look(call, now - began);
+      }
       // A timer of a millisecond leaves the processor to others, but is late for short calls.
-      const soon = performance.now() < turns;
+      const soon = now - began < 10;
       await new Promise<void>((resolve) => (soon ? setImmediate(resolve) : setTimeout(resolve, 1)));
     }
   }
 
-  private checkTime(call: Call<unknown>): void {
-    if (performance.now() - call.since < this.timeout * 1000) return;
-    this.guarded(() => {
+  private look(call: Call<unknown>, waited: number): void {
+    this.around.checkLauncher();
+    try {
+      if (waited >= LONG_MS) this.around.checkRanks(call.number);
+      if (waited < this.timeout * 1000) return;
       throw new CommunicationError({
         rule: `All ranks of a group make the same calls, each within ${this.timeout} seconds of the others`,
         got: `${call.what}, in which not all ranks took part`,
         fix: "Look for a rank that failed, or that skipped a layer or a batch; where ranks do take that long, set timeout",
       });
-    });
+    } catch (error) {
+      this.break(error);
+      throw error;
+    }
   }
 }
 
 class Call<T> implements Pending<T> {
-  readonly since = performance.now();
   complete = false;
   private value: T | undefined;
-  private readonly request: ArrayBufferView;
+  private second: (() => void) | undefined;
+  /** Whether the part that was begun last is complete. */
+  private arrived = false;
 
   constructor(
     private readonly line: Line,
-    readonly what: string,
-    private readonly requests: Requests,
-    private second: Part | null,
-    private readonly result: () => T,
+    private readonly steps: Steps<T>,
+    /** Among the calls of its group, from 0. */
+    readonly number: number,
   ) {
-    this.request = requests.room();
+    this.second = steps.second;
   }
 
-  /** Whether all parts are. */
+  get what(): string {
+    return this.steps.what();
+  }
+
+  /** Whether all parts are begun. */
   get begun(): boolean {
-    return this.second === null;
+    return this.second === undefined;
   }
 
-  begin(part: Part): void {
-    part(this.request);
-  }
-
-  advance(mayBegin: boolean): void {
-    if (this.complete || this.waiting) {
-      if (!this.waiting || !mayBegin) return;
-    } else if (!this.requests.test(this.request)) return;
+  advance(around: Surroundings, mayBegin: boolean): void {
+    const { steps } = this;
+    if (this.complete) return;
+    this.arrived ||= around.test(steps.staging.request);
+    if (!this.arrived) return;
     if (this.second) {
-      this.waiting = !mayBegin;
-      if (this.waiting) return;
-      const part = this.second;
-      this.second = null;
-      this.begin(part);
+      if (!mayBegin) return;
+      this.second = undefined;
+      this.arrived = false;
+      steps.second!();
       return;
     }
-    this.value = this.result();
+    this.value = steps.result();
     this.complete = true;
+    steps.staging.free();
   }
-
-  /** The first part is complete, the second may not begin yet. */
-  private waiting = false;
 
   test(): boolean {
     if (!this.complete) this.line.advance();

@@ -1,15 +1,19 @@
 import type { Combination, Communicator, Elements, GatherOptions, Numbers } from "../../base/communicator.js";
 import { CommunicationError, OptionError } from "../../base/errors.js";
 import { finished, type Pending } from "../../base/pending.js";
-import { type Handle, typeNameOf } from "./abi.js";
+import { combine } from "../../kernels/wasm/combine.js";
+import { heap, partOf, type Slot } from "../../memory/heap.js";
+import { typeOf } from "../calls.js";
+import type { Handle } from "./abi.js";
+import { Farewell } from "./farewell.js";
 import type { Mpi } from "./library.js";
+import type { Lifetime } from "./lifetime.js";
 import { Line } from "./line.js";
+import { elementsAt, Staging } from "./staging.js";
 
 export interface GroupSettings {
   /** Seconds. */
   readonly timeout: number;
-  /** Whether there are more ranks than cores on this machine. */
-  readonly crowded: boolean;
   /** "ordered": by rank, in double. "library": as the MPI library likes, which may be sooner done with many ranks. */
   readonly sums: "ordered" | "library";
 }
@@ -17,37 +21,34 @@ export interface GroupSettings {
 /** Bytes of all ranks' data together up to which each rank takes all of it rather than its part: one message instead of two. */
 const WHOLE_BYTES = 1 << 16;
 
-type Make<T> = new (length: number) => T;
-
 /** A group of processes over MPI. Every call is made of the library's non-blocking ones, so that waiting can end. */
 export class MpiCommunicator implements Communicator {
   readonly rank: number;
   readonly size: number;
   private readonly line: Line;
-  /** For second parts of calls (see Line). */
+  /** For second parts of calls (see Line) and farewells. */
   private readonly second: Handle;
 
   constructor(
     private readonly mpi: Mpi,
+    private readonly lifetime: Lifetime,
     private readonly comm: Handle,
     private readonly settings: GroupSettings,
   ) {
-    mpi.check(mpi.call.MPI_Comm_set_errhandler(comm, mpi.errorsReturn), "MPI_Comm_set_errhandler");
-    const number = new Int32Array(1);
-    mpi.check(mpi.call.MPI_Comm_rank(comm, number), "MPI_Comm_rank");
-    this.rank = number[0]!;
-    mpi.check(mpi.call.MPI_Comm_size(comm, number), "MPI_Comm_size");
-    this.size = number[0]!;
-    const copy = mpi.room();
-    mpi.check(mpi.call.MPI_Comm_dup(comm, copy), "MPI_Comm_dup");
-    this.second = copy[0]!;
-    const flag = new Int32Array(1);
-    const { ignoreStatus } = mpi.abi;
-    const test = (request: ArrayBufferView): boolean => {
-      mpi.check(mpi.call.MPI_Test(request, flag, ignoreStatus), "MPI_Test");
-      return flag[0] !== 0;
+    const { call } = mpi;
+    mpi.check(call.MPI_Comm_set_errhandler(comm, mpi.errorsReturn), "MPI_Comm_set_errhandler");
+    this.rank = mpi.number("MPI_Comm_rank", (answer) => call.MPI_Comm_rank(comm, answer));
+    this.size = mpi.number("MPI_Comm_size", (answer) => call.MPI_Comm_size(comm, answer));
+    this.second = mpi.handle("MPI_Comm_dup", (answer) => call.MPI_Comm_dup(comm, answer));
+    const farewell = new Farewell(mpi, this.second, this.rank, this.size);
+    const surroundings = {
+      test: (request: number) => mpi.test(request),
+      yieldCore: mpi.yieldCore,
+      checkRanks: (number: number) => farewell.check(number),
+      checkLauncher: () => lifetime.checkLauncher(),
     };
-    this.line = new Line({ room: () => mpi.room(), test }, settings.timeout, settings.crowded);
+    this.line = new Line(surroundings, settings.timeout);
+    lifetime.add({ line: this.line, farewell }, this.rank, this.size);
   }
 
   allReduce(data: Numbers, how: Combination): void {
@@ -55,50 +56,94 @@ export class MpiCommunicator implements Communicator {
   }
 
   allReduceAsync(data: Numbers, how: Combination): Pending<void> {
-    const { mpi, size, comm } = this;
+    const { size } = this;
+    this.lifetime.check();
     if (size === 1) return finished(undefined);
-    const what = `allReduce ${how} of ${typeNameOf(data)} [${data.length}]`;
-    const type = mpi.type(typeNameOf(data));
-    if (this.settings.sums === "library" || data.length === 0) {
-      const op = mpi.operation(how);
-      const whole = (request: ArrayBufferView) =>
-        mpi.check(
-          mpi.call.MPI_Iallreduce(mpi.abi.inPlace, data, data.length, type, op, comm, request),
-          "MPI_Iallreduce",
-        );
-      return this.line.begin(what, whole, null, () => {});
-    }
-    const make = data.constructor as Make<Numbers>;
-    const combine = combinations[how];
-    if (data.byteLength * size <= WHOLE_BYTES) {
-      const all = new make(data.length * size);
-      const gather = (request: ArrayBufferView) =>
-        mpi.check(
-          mpi.call.MPI_Iallgather(data, data.length, type, all, data.length, type, comm, request),
-          "MPI_Iallgather",
-        );
-      return this.line.begin(what, gather, null, () => combine(all, data, size));
-    }
-    // Each rank combines a part of the elements of all ranks, and hands the result round.
-    const { counts, places } = parts(data.length, size);
-    const length = counts[this.rank]!;
-    const own = new make(length);
-    const all = new make(length * size);
-    const alike = new Int32Array(size).fill(length);
-    const alikePlaces = Int32Array.from({ length: size }, (_, r) => r * length);
-    const scatter = (request: ArrayBufferView) =>
-      mpi.check(
-        mpi.call.MPI_Ialltoallv(data, counts, places, type, all, alike, alikePlaces, type, comm, request),
-        "MPI_Ialltoallv",
-      );
-    const gather = (request: ArrayBufferView) => {
-      combine(all, own, size);
-      mpi.check(
-        mpi.call.MPI_Iallgatherv(own, length, type, data, counts, places, type, this.second, request),
-        "MPI_Iallgatherv",
-      );
+    const bytes = data.byteLength;
+    const whole = bytes * size <= WHOLE_BYTES;
+    // The parts of the others, each as long as the longest.
+    const incoming = whole ? bytes : Math.ceil(data.length / size) * data.BYTES_PER_ELEMENT;
+    const words = whole ? 0 : 4 * size;
+    const staging = new Staging(heap.holds(data) ? 0 : bytes, words, words, words, words, words, incoming * size);
+    const dtype = typeOf(data) as "float32" | "float64";
+    const slot = { ptr: placed(data, staging), length: data.length, dtype };
+    if (this.settings.sums === "library") return this.reduceByLibrary(data, how, slot, staging);
+    return whole ? this.reduceWhole(data, how, slot, staging) : this.reduceInParts(data, how, slot, staging);
+  }
+
+  private reduceByLibrary(data: Numbers, how: Combination, slot: Slot, staging: Staging): Pending<void> {
+    const { mpi, comm } = this;
+    const [type, op] = [mpi.types[typeOf(data)], mpi.operations[how]];
+    return this.line.begin({
+      what: () => saying(`allReduce ${how}`, data),
+      staging,
+      first: () => {
+        const [at, request] = [mpi.address(slot.ptr), mpi.address(staging.request)];
+        const code = mpi.call.MPI_Iallreduce(mpi.abi.inPlace, at, slot.length, type, op, comm, request);
+        mpi.check(code, "MPI_Iallreduce");
+      },
+      result: () => takeBack(slot.ptr, data),
+    });
+  }
+
+  /** Each rank gets all data and combines it. */
+  private reduceWhole(data: Numbers, how: Combination, slot: Slot, staging: Staging): Pending<void> {
+    const { mpi, comm, size } = this;
+    const { length, dtype } = slot;
+    const type = mpi.types[typeOf(data)];
+    const all: Slot = { ptr: staging.take(data.byteLength * size), length: length * size, dtype };
+    return this.line.begin({
+      what: () => saying(`allReduce ${how}`, data),
+      staging,
+      first: () => {
+        const [from, to] = [mpi.address(slot.ptr), mpi.address(all.ptr)];
+        const code = mpi.call.MPI_Iallgather(from, length, type, to, length, type, comm, mpi.address(staging.request));
+        mpi.check(code, "MPI_Iallgather");
+      },
+      result: () => {
+        const parts = Array.from({ length: size }, (_, r) => partOf(all, r * length, length));
+        combine(how, parts, slot);
+        takeBack(slot.ptr, data);
+      },
+    });
+  }
+
+  /** Each rank combines a part of the elements of all ranks, and hands the result round. */
+  private reduceInParts(data: Numbers, how: Combination, slot: Slot, staging: Staging): Pending<void> {
+    const { mpi, comm, rank, size } = this;
+    const type = mpi.types[typeOf(data)];
+    const { counts, places } = parts(slot.length, size);
+    const length = counts[rank]!;
+    const own = partOf(slot, places[rank]!, length);
+    // What a rank has itself is not sent.
+    const sent = counts.map((n, r) => (r === rank ? 0 : n));
+    const got = counts.map((_, r) => (r === rank ? 0 : length));
+    const [countWords, placeWords] = [staging.takeWords(counts), staging.takeWords(places)];
+    const [sentWords, gotWords] = [staging.takeWords(sent), staging.takeWords(got)];
+    const gotPlaces = staging.takeWords(counts.map((_, r) => r * length));
+    const all: Slot = {
+      ptr: staging.take(length * size * data.BYTES_PER_ELEMENT),
+      length: length * size,
+      dtype: slot.dtype,
     };
-    return this.line.begin(what, scatter, gather, () => {});
+    return this.line.begin({
+      what: () => saying(`allReduce ${how}`, data),
+      staging,
+      first: () => {
+        const from = [mpi.address(slot.ptr), mpi.address(sentWords), mpi.address(placeWords), type] as const;
+        const to = [mpi.address(all.ptr), mpi.address(gotWords), mpi.address(gotPlaces), type] as const;
+        mpi.check(mpi.call.MPI_Ialltoallv(...from, ...to, comm, mpi.address(staging.request)), "MPI_Ialltoallv");
+      },
+      second: () => {
+        const parts = Array.from({ length: size }, (_, r) => (r === rank ? own : partOf(all, r * length, length)));
+        combine(how, parts, own);
+        const to = [mpi.address(slot.ptr), mpi.address(countWords), mpi.address(placeWords), type] as const;
+        const request = mpi.address(staging.request);
+        const code = mpi.call.MPI_Iallgatherv(mpi.abi.inPlace, 0, type, ...to, this.second, request);
+        mpi.check(code, "MPI_Iallgatherv");
+      },
+      result: () => takeBack(slot.ptr, data),
+    });
   }
 
   allGather<T extends Elements>(data: T, options?: GatherOptions): T[] {
@@ -107,41 +152,64 @@ export class MpiCommunicator implements Communicator {
 
   allGatherAsync<T extends Elements>(data: T, { equalLengths = false }: GatherOptions = {}): Pending<T[]> {
     const { mpi, size, comm } = this;
+    this.lifetime.check();
     if (size === 1) return finished([data.slice() as T]);
-    const what = `allGather of ${typeNameOf(data)}`;
-    const type = mpi.type(typeNameOf(data));
-    const make = data.constructor as Make<T>;
+    const name = typeOf(data);
+    const type = mpi.types[name];
+    const what = () => `allGather of ${name}`;
+    const copy = (ptr: number, length: number) => elementsAt(name, ptr, length).slice() as T;
+    const { length, byteLength } = data;
+    const sizes = equalLengths ? byteLength * size : 4 * size;
+    const staging = new Staging(heap.holds(data) ? 0 : byteLength, 4, sizes, 4 * size);
+    const ptr = placed(data, staging);
     if (equalLengths) {
-      const all = new make(data.length * size);
-      const gather = (request: ArrayBufferView) =>
-        mpi.check(
-          mpi.call.MPI_Iallgather(data, data.length, type, all, data.length, type, comm, request),
-          "MPI_Iallgather",
-        );
-      const cut = (_: unknown, r: number) => all.slice(r * data.length, (r + 1) * data.length) as T;
-      return this.line.begin(what, gather, null, () => Array.from({ length: size }, cut));
-    }
-    const int = mpi.type("int32");
-    const own = Int32Array.of(data.length);
-    const counts = new Int32Array(size);
-    const places = new Int32Array(size);
-    let all = new make(0);
-    const lengths = (request: ArrayBufferView) =>
-      mpi.check(mpi.call.MPI_Iallgather(own, 1, int, counts, 1, int, comm, request), "MPI_Iallgather");
-    const gather = (request: ArrayBufferView) => {
-      let total = 0;
-      counts.forEach((n, r) => {
-        places[r] = total;
-        total += n;
+      const all = staging.take(byteLength * size);
+      return this.line.begin({
+        what,
+        staging,
+        first: () => {
+          const [from, to] = [mpi.address(ptr), mpi.address(all)];
+          const request = mpi.address(staging.request);
+          mpi.check(mpi.call.MPI_Iallgather(from, length, type, to, length, type, comm, request), "MPI_Iallgather");
+        },
+        result: () => Array.from({ length: size }, (_, r) => copy(all + r * byteLength, length)),
       });
-      all = new make(total);
-      mpi.check(
-        mpi.call.MPI_Iallgatherv(data, data.length, type, all, counts, places, type, this.second, request),
-        "MPI_Iallgatherv",
-      );
-    };
-    const cut = (_: unknown, r: number) => all.slice(places[r]!, places[r]! + counts[r]!) as T;
-    return this.line.begin(what, lengths, gather, () => Array.from({ length: size }, cut));
+    }
+    const { int32 } = mpi.types;
+    const own = staging.takeWords([length]);
+    const [counts, places] = [staging.take(4 * size), staging.take(4 * size)];
+    let all: Staging | null = null;
+    return this.line.begin({
+      what,
+      staging,
+      first: () => {
+        const [from, to] = [mpi.address(own), mpi.address(counts)];
+        const code = mpi.call.MPI_Iallgather(from, 1, int32, to, 1, int32, comm, mpi.address(staging.request));
+        mpi.check(code, "MPI_Iallgather");
+      },
+      second: () => {
+        let total = 0;
+        for (let r = 0; r < size; r++) {
+          heap.words[places / 4 + r] = total;
+          total += heap.words[counts / 4 + r]!;
+        }
+        all = new Staging(total * data.BYTES_PER_ELEMENT);
+        const to = [mpi.address(all.take(0)), mpi.address(counts), mpi.address(places), type] as const;
+        const from = [mpi.address(ptr), length, type] as const;
+        const code = mpi.call.MPI_Iallgatherv(...from, ...to, this.second, mpi.address(staging.request));
+        mpi.check(code, "MPI_Iallgatherv");
+      },
+      result: () => {
+        let at = all!.take(0);
+        const result = Array.from({ length: size }, (_, r) => {
+          const part = copy(at, heap.words[counts / 4 + r]!);
+          at += part.byteLength;
+          return part;
+        });
+        all!.free();
+        return result;
+      },
+    });
   }
 
   broadcast(data: Elements, root: number): void {
@@ -150,14 +218,23 @@ export class MpiCommunicator implements Communicator {
 
   broadcastAsync(data: Elements, root: number): Pending<void> {
     const { mpi, size, comm } = this;
+    this.lifetime.check();
     if (!Number.isInteger(root) || root < 0 || root >= size) {
       throw new OptionError({ rule: `broadcast: root must be a rank from 0 to ${size - 1}`, got: String(root) });
     }
     if (size === 1) return finished(undefined);
-    const type = mpi.type(typeNameOf(data));
-    const send = (request: ArrayBufferView) =>
-      mpi.check(mpi.call.MPI_Ibcast(data, data.length, type, root, comm, request), "MPI_Ibcast");
-    return this.line.begin(`broadcast of ${typeNameOf(data)} [${data.length}]`, send, null, () => {});
+    const type = mpi.types[typeOf(data)];
+    const staging = new Staging(heap.holds(data) ? 0 : data.byteLength);
+    const ptr = placed(data, staging);
+    return this.line.begin({
+      what: () => saying(`broadcast from rank ${root}`, data),
+      staging,
+      first: () => {
+        const [at, request] = [mpi.address(ptr), mpi.address(staging.request)];
+        mpi.check(mpi.call.MPI_Ibcast(at, data.length, type, root, comm, request), "MPI_Ibcast");
+      },
+      result: () => takeBack(ptr, data),
+    });
   }
 
   barrier(): void {
@@ -166,9 +243,15 @@ export class MpiCommunicator implements Communicator {
 
   barrierAsync(): Pending<void> {
     const { mpi, size, comm } = this;
+    this.lifetime.check();
     if (size === 1) return finished(undefined);
-    const meet = (request: ArrayBufferView) => mpi.check(mpi.call.MPI_Ibarrier(comm, request), "MPI_Ibarrier");
-    return this.line.begin("barrier", meet, null, () => {});
+    const staging = new Staging();
+    return this.line.begin({
+      what: () => "barrier",
+      staging,
+      first: () => mpi.check(mpi.call.MPI_Ibarrier(comm, mpi.address(staging.request)), "MPI_Ibarrier"),
+      result: () => {},
+    });
   }
 
   split(color: number | null): Communicator | null {
@@ -177,19 +260,18 @@ export class MpiCommunicator implements Communicator {
     }
     const { mpi, comm, rank } = this;
     this.barrier(); // which ends where a rank stays away, as the library's own waiting would not
-    const part = mpi.room();
-    const code = mpi.call.MPI_Comm_split(comm, color ?? mpi.abi.undefined, rank, part);
-    mpi.check(code, "MPI_Comm_split");
-    return color === null ? null : new MpiCommunicator(mpi, part[0]!, this.settings);
+    const key = color ?? mpi.abi.undefined;
+    const part = mpi.handle("MPI_Comm_split", (answer) => mpi.call.MPI_Comm_split(comm, key, rank, answer));
+    return color === null ? null : new MpiCommunicator(mpi, this.lifetime, part, this.settings);
   }
 
   splitByNode(): Communicator {
     const { mpi, comm, rank } = this;
     this.barrier();
-    const part = mpi.room();
-    const code = mpi.call.MPI_Comm_split_type(comm, mpi.abi.sharedMemory, rank, mpi.nullInfo, part);
-    mpi.check(code, "MPI_Comm_split_type");
-    return new MpiCommunicator(mpi, part[0]!, this.settings);
+    const part = mpi.handle("MPI_Comm_split_type", (answer) =>
+      mpi.call.MPI_Comm_split_type(comm, mpi.abi.sharedMemory, rank, mpi.nullInfo, answer),
+    );
+    return new MpiCommunicator(mpi, this.lifetime, part, this.settings);
   }
 
   abort(reason: string): void {
@@ -199,38 +281,24 @@ export class MpiCommunicator implements Communicator {
         got: `Rank ${this.rank} gave the group up: ${reason}`,
       }),
     );
-    process.stderr.write(`evenkeel: rank ${this.rank} ends all ranks: ${reason}\n`);
-    this.mpi.call.MPI_Abort(this.comm, 1);
+    this.lifetime.abort(reason);
   }
 }
 
-/** out = what `size` arrays of out's length, one behind the other, come to, element by element in their order. */
-const combinations: Readonly<Record<Combination, (all: Numbers, out: Numbers, size: number) => void>> = {
-  sum: (all, out, size) => {
-    const { length } = out;
-    for (let i = 0; i < length; i++) {
-      let value = all[i]!;
-      for (let r = 1; r < size; r++) value += all[r * length + i]!;
-      out[i] = value;
-    }
-  },
-  max: (all, out, size) => {
-    const { length } = out;
-    for (let i = 0; i < length; i++) {
-      let value = all[i]!;
-      for (let r = 1; r < size; r++) value = Math.max(value, all[r * length + i]!);
-      out[i] = value;
-    }
-  },
-  min: (all, out, size) => {
-    const { length } = out;
-    for (let i = 0; i < length; i++) {
-      let value = all[i]!;
-      for (let r = 1; r < size; r++) value = Math.min(value, all[r * length + i]!);
-      out[i] = value;
-    }
-  },
-};
+/** Where the library finds `data`: on the heap, where it is already or is copied to. */
+function placed(data: Elements, staging: Staging): number {
+  if (heap.holds(data)) return data.byteOffset;
+  const ptr = staging.take(data.byteLength);
+  elementsAt(typeOf(data), ptr, data.length).set(data);
+  return ptr;
+}
+
+/** Copies what lies on the heap to where the caller wants it. */
+function takeBack(ptr: number, data: Elements): void {
+  if (!heap.holds(data)) data.set(elementsAt(typeOf(data), ptr, data.length));
+}
+
+const saying = (call: string, data: Elements): string => `${call} of ${typeOf(data)} [${data.length}]`;
 
 /** `length` elements in `size` parts that differ by one at most, and where each begins. */
 function parts(length: number, size: number): { counts: Int32Array; places: Int32Array } {

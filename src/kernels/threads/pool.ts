@@ -16,6 +16,8 @@ const FORK_WORK = 20_000;
 const CHUNKS_PER_THREAD = 4;
 
 let threads = 0; // 0: not decided yet
+/** Whether the program has said how many. */
+let chosen = false;
 let said = false;
 /** Workers started so far. None is ever ended: two with one index, an old and a new one, would share scratch memory. */
 let workers = 0;
@@ -45,6 +47,16 @@ export function setThreads(n: number): void {
     throw new OptionError({ rule: `setThreads takes a whole number from 1 to ${MAX_THREADS}`, got: String(n) });
   }
   if (n > 1 && !heap.shared) sayOnce();
+  chosen = true;
+  useThreads(n);
+}
+
+/** Sets the number of threads for a program that does not say one, where the processor is shared with others. */
+export function setDefaultThreads(n: number): void {
+  if (!chosen) useThreads(Math.min(n, getThreads()));
+}
+
+function useThreads(n: number): void {
   threads = heap.shared ? n : 1;
   Atomics.store(control, word.limit, threads);
 }

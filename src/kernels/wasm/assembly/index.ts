@@ -27,3 +27,4 @@ export * from "./column_norm_runs";
 export * from "./column_norm_tiles";
 export * from "./norm_affine";
 export * from "./dynamic_activation";
+export * from "./combine";
