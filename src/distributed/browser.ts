@@ -10,6 +10,7 @@ export {
 export type { Pending } from "../base/pending.js";
 export { broadcastState, checkAlike, sumGradients } from "./copies.js";
 export { DistributedDataParallel, type DistributedDataParallelOptions } from "./distributed_data_parallel.js";
+export { finalizeDistributed } from "./finalize.js";
 export { GradientReducer, type GradientReducerOptions, type ReducerStatistics } from "./gradient_reducer.js";
-export { finalizeDistributed, initDistributed } from "./init_browser.js";
+export { initDistributed } from "./init_browser.js";
 export { abortGroup, type GroupDescription, type GroupOptions, joinGroup, sharedGroup } from "./shared_group.js";

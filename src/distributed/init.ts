@@ -4,6 +4,7 @@ import { type Communicator, loopback } from "../base/communicator.js";
 import { CommunicationError, StateError } from "../base/errors.js";
 import { checkBoolean, checkChoice, checkNumber, readOptions } from "../base/options.js";
 import { setDefaultThreads } from "../kernels/threads/pool.js";
+import { setLeaving } from "./finalize.js";
 import { findMpi } from "./mpi/find_node.js";
 import { launchedBy } from "./mpi/launcher.js";
 import { Lifetime } from "./mpi/lifetime.js";
@@ -25,7 +26,6 @@ export interface DistributedOptions {
 }
 
 let world: Communicator | null = null;
-let lifetime: Lifetime | null = null;
 
 /**
  * The ranks of this job: those that mpirun (or srun) started, over Open MPI 4 or 5 or MPICH, whichever started them. Where nothing started
@@ -51,14 +51,6 @@ export function initDistributed(options?: DistributedOptions): Communicator {
   return world;
 }
 
-/**
- * Leaves the ranks, for an end that all of them agreed on: waits until all have called it, after which each may exit with any
- * code. Without it a rank leaves when its process ends.
- */
-export function finalizeDistributed(): void {
-  lifetime?.end(0);
-}
-
 function open(settings: Required<DistributedOptions>): Communicator {
   const launched = launchedBy(process.env);
   if (!launched) return loopback;
@@ -77,7 +69,8 @@ function open(settings: Required<DistributedOptions>): Communicator {
       got: mpi.reason,
     });
   }
-  lifetime = new Lifetime(mpi, launched);
+  const lifetime = new Lifetime(mpi, launched);
+  setLeaving(() => lifetime.end(0));
   const all = new MpiCommunicator(mpi, lifetime, mpi.world, settings);
   if (all.size !== launched.size) {
     throw new CommunicationError({

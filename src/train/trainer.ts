@@ -1,6 +1,6 @@
 import { OptionError } from "../base/errors.js";
 import { readOptions } from "../base/options.js";
-import { finalizeDistributed } from "../distributed/mpi/lifetime.js";
+import { finalizeDistributed } from "../distributed/finalize.js";
 import { gatherJson, together } from "../distributed/together.js";
 import { scope } from "../memory/scope.js";
 import type { FoundCheckpoint } from "./checkpoint/find_checkpoint.js";
