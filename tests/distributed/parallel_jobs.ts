@@ -8,14 +8,15 @@ import { scope } from "../../src/memory/scope.js";
 import { BatchNorm, Linear, ReLU, reducedGradients, Sequential, SyncBatchNorm } from "../../src/nn/index.js";
 import { clipGradNorm, SGD } from "../../src/optim/index.js";
 
-/** All ranks' all-reduces, by the number of elements; the messages come late, and in another order on each rank, when `random` is given. */
+/** What is sent, by the number of elements; with `random`, sums come late, and in another order on each rank. */
 export function observed(c: Communicator, random?: Random): { communicator: Communicator; lengths: number[] } {
   const lengths: number[] = [];
   const allReduceAsync = (data: Numbers, how: "sum" | "max" | "min"): Pending<void> => {
     lengths.push(data.length);
+    if (!random) return c.allReduceAsync(data, how);
     const copy = data.slice();
     c.allReduce(copy, how);
-    let left = random ? Math.floor(8 * random.uniform()) : 0;
+    let left = Math.floor(8 * random.uniform());
     const arrive = () => {
       data.set(copy);
       left = -1;
@@ -285,6 +286,29 @@ function trainNet(
 
 export const trainAlone = (norm: "plain" | "none"): NetResult => trainNet(loopback, { norm, starts: [0, SAMPLES] });
 
+/** Steps of a net in float32 whose gradients take several messages, long and short. A number made of all bits of its parameters. */
+function trainWide(c: Communicator): { bits: number; hidden: number; messages: number } {
+  manualSeed(8);
+  const net = new Sequential(new Linear(64, 300), new ReLU(), new Linear(300, 200), new ReLU(), new Linear(200, 10));
+  const model = new DistributedDataParallel(net, { communicator: c, bucketBytes: 50_000 });
+  const optimizer = new SGD(model.parameters(), { lr: 0.05, momentum: 0.9 });
+  const random = new Random(1 + c.rank);
+  for (let step = 0; step < 5; step++) {
+    scope(() => {
+      const x = tensor(
+        Float32Array.from({ length: 16 * 64 }, () => random.normal()),
+        { shape: [16, 64] },
+      );
+      optimizer.zeroGrad();
+      model.forward(x).square().mean().backward();
+      optimizer.step();
+    });
+  }
+  const words = model.parameters().flatMap((p) => [...new Uint32Array(Float32Array.from(p.dataSync()).buffer)]);
+  const { hidden, messages } = model.statistics;
+  return { bits: words.reduce((hash, word) => (Math.imul(hash, 31) + word) | 0, 7), hidden, messages };
+}
+
 /** Messages of one training forward, of one in noSync, and of one in evaluation. */
 function bufferMessages(c: Communicator, norm: "plain" | "own"): { counts: number[]; means: number[] } {
   const { communicator, lengths } = observed(c);
@@ -334,6 +358,7 @@ export const parallelJobs = {
   refusals,
   otherCopies,
   trainNet,
+  trainWide,
   bufferMessages,
   reducedLayers,
   /** Rank 1 throws in the middle of its backward. */
