@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { relativeError } from "../../../tests/conformance/harness.js";
 import { normContract } from "../../../tests/conformance/norm_contract.js";
+import { noWebGPU } from "../../../tests/conformance/webgpu_mirror.js";
 import { prepareRanks, type Ranks, valuesOf } from "../../../tests/distributed/ranks.js";
 import { type LayerJob, type LayerResult, layerSteps, smallNet } from "../../../tests/distributed/sync_jobs.js";
 import { gradCheck } from "../../autograd/grad_check.js";
@@ -10,8 +11,17 @@ import type { DType } from "../../base/dtype.js";
 import { OptionError } from "../../base/errors.js";
 import { Random } from "../../base/random.js";
 import { numberOfElements } from "../../base/shape.js";
+import { Checkpoint } from "../checkpoint.js";
 import { Sequential } from "../sequential.js";
-import { BatchNorm, reducedGradients, SyncBatchNorm, type SyncBatchNormOptions } from "./index.js";
+import {
+  BatchNorm,
+  BatchRenorm,
+  MaskedBatchNorm,
+  reducedGradients,
+  SyncBatchNorm,
+  type SyncBatchNormOptions,
+} from "./index.js";
+import { updateStatistics } from "./surgery/index.js";
 
 normContract({
   name: "SyncBatchNorm",
@@ -254,6 +264,33 @@ describe("SyncBatchNorm", () => {
     expect(() => new SyncBatchNorm(2, { affineGradients: "all" as never })).toThrow(OptionError);
   });
 
+  test("in a checkpoint both runs send; running statistics move once", () => {
+    const x = randn([3, 2, 3], { dtype: "float64", random: new Random(4) });
+    const dy = randn([3, 2, 3], { dtype: "float64", random: new Random(5) });
+    const layers = [0, 1].map(
+      () => new SyncBatchNorm(2, { dtype: "float64", communicator: twin, affineGradients: "sum" }),
+    );
+    const results = [layers[0]!, new Checkpoint(layers[1]!)].map((module, i) => {
+      const y = module.forward(x);
+      const dx = module.backward(dy);
+      return [y, dx, layers[i]!.weight!.grad!, ...layers[i]!.buffers()].map((t) => [...t.dataSync()]);
+    });
+    expect(results[1]).toEqual(results[0]);
+  });
+
+  test("updateStatistics takes in the batches of all ranks", () => {
+    const batches = [3, 5].map((n) => randn([n, 2], { dtype: "float64", random: new Random(n) }));
+    const [layer, alone] = [
+      new SyncBatchNorm(2, { dtype: "float64", communicator: twin }),
+      new BatchNorm(2, { dtype: "float64" }),
+    ];
+    updateStatistics(layer, batches);
+    updateStatistics(alone, [...batches, ...batches]);
+    for (const name of ["runningMean", "runningVar"] as const) {
+      expect(relativeError(layer[name]!.dataSync(), alone[name]!.dataSync())).toBeLessThanOrEqual(1e-14);
+    }
+  });
+
   test("in a captured function it refuses, and says so", () => {
     const layer = new SyncBatchNorm(2, { communicator: twin });
     const step = capture((x: Tensor) => layer.forward(x));
@@ -265,6 +302,28 @@ describe("SyncBatchNorm", () => {
     for (let i = 0; i < 3; i++) evaluate(x);
     evaluate.dispose();
   });
+
+  test.skipIf(noWebGPU !== null)(
+    "training on another device is refused before anything is sent, evaluation goes on there",
+    () => {
+      const never = { ...twin, allGather: () => expect.unreachable() };
+      const x = randn([3, 2, 3]).to("webgpu");
+      const mask = tensor([1, 1, 0, 1, 0, 0, 1, 1, 1], { shape: [3, 3] });
+      for (const layer of [
+        new SyncBatchNorm(2, { communicator: never }),
+        new BatchRenorm(2, { communicator: never }),
+        new MaskedBatchNorm(2, { communicator: never }),
+        new MaskedBatchNorm(2, { communicator: never, padded: "normalize" }),
+      ]) {
+        layer.to("webgpu");
+        const forward = () => (layer instanceof MaskedBatchNorm ? layer.forward(x, mask) : layer.forward(x));
+        expect(forward).toThrow(
+          /over several ranks trains on the CPU, where their messages lie; got an input on webgpu/,
+        );
+        expect(layer.eval() && forward().shape).toEqual([3, 2, 3]);
+      }
+    },
+  );
 
   test("types are checked before anything is sent", () => {
     const layer = new SyncBatchNorm(2, { communicator: twin });
