@@ -18,7 +18,7 @@ const SAME_SIGNAL_MS = 1000;
 export interface SignalWatch {
   /** The first signal that came, or null. */
   readonly received: StopSignal | null;
-  /** Gives the signals back to whoever had them. */
+  /** Gives the signals back to whoever had them; of several ranks one that is about to end keeps them. */
   close(): void;
 }
 
@@ -44,6 +44,8 @@ export function watchSignals(onFirst: (signal: StopSignal) => void, ranks = 1): 
     return [signal, handler] as const;
   });
   function close(): void {
+    // A launcher that sees the first rank go sends the others a signal once more, which would change their exit codes.
+    if (ranks > 1 && watch.received) return;
     for (const [signal, handler] of handlers) process.off(signal, handler);
   }
   return watch;
