@@ -18,6 +18,7 @@ export default defineConfig({
   ssr: { resolve: { conditions, externalConditions: conditions } },
   test: {
     env,
+    globalSetup: "tests/distributed/say_what_is_missing.ts",
     // Where a missing adapter is a failure and not a reason to skip, as in CI.
     provide: { requireWebGPU: process.env.EVENKEEL_REQUIRE_WEBGPU === "1", float16: false, share: 1 },
     include: ["src/**/*.test.ts", "tests/**/*.test.ts"],

@@ -1,10 +1,7 @@
 import type { Elements } from "../base/communicator.js";
-import { arrays, type Header, type TypeName } from "./calls.js";
+import { arrays, HEADER_BYTES, type Header, readHeader, type TypeName, textAt, writeHeader } from "./calls.js";
 
 const REASON_BYTES = 1024;
-const CALL_BYTES = 56;
-/** Length as a double, then the call's text, for each of two turns. */
-const HEADER_BYTES = 64;
 /** A piece of a message. Statistics of a few thousand channels fit into one. */
 const PIECE_BYTES = 1 << 16;
 const RANK_BYTES = 2 * (HEADER_BYTES + PIECE_BYTES);
@@ -12,7 +9,6 @@ const RANK_BYTES = 2 * (HEADER_BYTES + PIECE_BYTES);
 const GIVEN_UP = 1;
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 
 /**
  * The shared memory of a group: for each rank a word with the round it has come to, a word that says it joined, and
@@ -68,25 +64,22 @@ export class GroupMemory {
   }
 
   place(rank: number, turn: number, type: TypeName): Elements {
-    const at = this.start + rank * RANK_BYTES + turn * (HEADER_BYTES + PIECE_BYTES) + HEADER_BYTES;
+    const at = this.headerAt(rank, turn) + HEADER_BYTES;
     const make = arrays[type] as new (buffer: SharedArrayBuffer, at: number, length: number) => Elements;
     return new make(this.buffer, at, this.capacity(type));
   }
 
-  write(rank: number, turn: number, { call, type, length }: Header, piece: Elements): void {
-    const at = this.start + rank * RANK_BYTES + turn * (HEADER_BYTES + PIECE_BYTES);
-    new Float64Array(this.buffer, at, 1)[0] = length;
-    const text = encoder.encode(`${type} ${call}`);
-    this.bytes.fill(0, at + 8, at + HEADER_BYTES).set(text.subarray(0, CALL_BYTES), at + 8);
-    this.place(rank, turn, type).set(piece);
+  write(rank: number, turn: number, header: Header, piece: Elements): void {
+    writeHeader(this.buffer, this.headerAt(rank, turn), header);
+    this.place(rank, turn, header.type).set(piece);
   }
 
   header(rank: number, turn: number): Header {
-    const at = this.start + rank * RANK_BYTES + turn * (HEADER_BYTES + PIECE_BYTES);
-    const text = this.text(at + 8, CALL_BYTES);
-    const space = text.indexOf(" ");
-    const length = new Float64Array(this.buffer, at, 1)[0]!;
-    return { type: text.slice(0, space) as TypeName, call: text.slice(space + 1), length };
+    return readHeader(this.buffer, this.headerAt(rank, turn));
+  }
+
+  private headerAt(rank: number, turn: number): number {
+    return this.start + rank * RANK_BYTES + turn * (HEADER_BYTES + PIECE_BYTES);
   }
 
   /** Says that `rank` has come to `round` and waits for the others. Returns those that did not come; empty if aborted. */
@@ -132,13 +125,6 @@ export class GroupMemory {
     if (Atomics.load(this.words, 2 * this.size) === 0) return null;
     // Another thread is about to have written the reason.
     while (Atomics.load(this.words, 2 * this.size + 1) === 0);
-    return this.text(GroupMemory.reasonAt(this.size), REASON_BYTES);
-  }
-
-  private text(at: number, length: number): string {
-    // Decoders refuse shared memory.
-    const copy = this.bytes.slice(at, at + length);
-    const end = copy.indexOf(0);
-    return decoder.decode(end < 0 ? copy : copy.subarray(0, end));
+    return textAt(this.buffer, GroupMemory.reasonAt(this.size), REASON_BYTES);
   }
 }

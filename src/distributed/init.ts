@@ -76,7 +76,7 @@ function open(settings: Required<DistributedOptions>): Communicator {
     throw new CommunicationError({
       rule: `${launched.by} started ${launched.size} ranks, which must find each other`,
       got: `a world of ${all.size} in ${mpi.name} (${mpi.version.split("\n")[0]})`,
-      fix: "Start the ranks with the launcher of that library, or name the launcher's library in EVENKEEL_MPI_LIBRARY",
+      fix: "Start the ranks with the launcher of that library (srun: --mpi=pmix or pmi2), or name the launcher's library in EVENKEEL_MPI_LIBRARY",
     });
   }
   setDefaultThreads(Math.max(1, Math.floor(cpus().length / all.splitByNode().size)));

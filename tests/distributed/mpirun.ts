@@ -1,38 +1,16 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "vite";
 import { describe } from "vitest";
+import { type InstalledMpi, isInstalled, knownMpis, mpiIsRequired } from "./installed_mpi.js";
 
-/** One of the two families of MPI, as Debian installs them side by side. */
-export interface InstalledMpi {
-  readonly name: string;
-  readonly mpirun: string;
-  readonly install: string;
-  readonly environment: Readonly<Record<string, string>>;
-}
-
-const known: readonly InstalledMpi[] = [
-  {
-    name: "Open MPI",
-    mpirun: "mpirun.openmpi",
-    install: "apt install openmpi-bin",
-    environment: {
-      // Tests may run as root, and with more ranks than cores.
-      OMPI_ALLOW_RUN_AS_ROOT: "1",
-      OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: "1",
-      OMPI_MCA_rmaps_base_oversubscribe: "1",
-    },
-  },
-  { name: "MPICH", mpirun: "mpirun.mpich", install: "apt install mpich", environment: {} },
-];
-
-const isInstalled = ({ mpirun }: InstalledMpi): boolean => spawnSync(mpirun, ["--version"]).status === 0;
+export type { InstalledMpi } from "./installed_mpi.js";
 
 /** The suite for each MPI; one that is not installed is skipped, and its title says why. */
 export function describeMpi(title: string, body: (mpi: InstalledMpi) => void): void {
-  for (const mpi of known) {
-    if (isInstalled(mpi)) describe(`${title}, ${mpi.name}`, () => body(mpi));
+  for (const mpi of knownMpis) {
+    if (isInstalled(mpi) || mpiIsRequired) describe(`${title}, ${mpi.name}`, () => body(mpi));
     else describe.skip(`${title}, ${mpi.name} (not installed: ${mpi.install})`, () => body(mpi));
   }
 }

@@ -1,11 +1,13 @@
 import { CommunicationError } from "../../base/errors.js";
 import type { Pending } from "../../base/pending.js";
+import { describeCall, type Header } from "../calls.js";
 import type { Staging } from "./staging.js";
 
 /** What a call consists of. */
 export interface Steps<T> {
-  /** Names the call in errors. */
-  readonly what: () => string;
+  readonly header: Header;
+  /** Whether all ranks give as many elements. */
+  readonly sameLength: boolean;
   readonly staging: Staging;
   /** Begins the first part, which the library does by itself. */
   first(): void;
@@ -175,7 +177,7 @@ class Call<T> implements Pending<T> {
   }
 
   get what(): string {
-    return this.steps.what();
+    return describeCall(this.steps.header, this.steps.sameLength);
   }
 
   /** Whether all parts are begun. */

@@ -3,12 +3,12 @@ import { CommunicationError, OptionError } from "../../base/errors.js";
 import { finished, type Pending } from "../../base/pending.js";
 import { combine } from "../../kernels/wasm/combine.js";
 import { heap, partOf, type Slot } from "../../memory/heap.js";
-import { typeOf } from "../calls.js";
+import { differing, HEADER_BYTES, type Header, readHeader, typeOf, writeHeader } from "../calls.js";
 import type { Handle } from "./abi.js";
 import { Farewell } from "./farewell.js";
 import type { Mpi } from "./library.js";
 import type { Lifetime } from "./lifetime.js";
-import { Line } from "./line.js";
+import { Line, type Steps } from "./line.js";
 import { elementsAt, Staging } from "./staging.js";
 
 export interface GroupSettings {
@@ -16,6 +16,8 @@ export interface GroupSettings {
   readonly timeout: number;
   /** "ordered": by rank, in double. "library": as the MPI library likes, which may be sooner done with many ranks. */
   readonly sums: "ordered" | "library";
+  /** Whether ranks compare their calls before they make them. */
+  readonly checkCalls: boolean;
 }
 
 /** Bytes of all ranks' data together up to which each rank takes all of it rather than its part: one message instead of two. */
@@ -74,8 +76,9 @@ export class MpiCommunicator implements Communicator {
   private reduceByLibrary(data: Numbers, how: Combination, slot: Slot, staging: Staging): Pending<void> {
     const { mpi, comm } = this;
     const [type, op] = [mpi.types[typeOf(data)], mpi.operations[how]];
-    return this.line.begin({
-      what: () => saying(`allReduce ${how}`, data),
+    return this.begin({
+      header: header(`allReduce ${how}`, data),
+      sameLength: true,
       staging,
       first: () => {
         const [at, request] = [mpi.address(slot.ptr), mpi.address(staging.request)];
@@ -92,8 +95,9 @@ export class MpiCommunicator implements Communicator {
     const { length, dtype } = slot;
     const type = mpi.types[typeOf(data)];
     const all: Slot = { ptr: staging.take(data.byteLength * size), length: length * size, dtype };
-    return this.line.begin({
-      what: () => saying(`allReduce ${how}`, data),
+    return this.begin({
+      header: header(`allReduce ${how}`, data),
+      sameLength: true,
       staging,
       first: () => {
         const [from, to] = [mpi.address(slot.ptr), mpi.address(all.ptr)];
@@ -126,8 +130,9 @@ export class MpiCommunicator implements Communicator {
       length: length * size,
       dtype: slot.dtype,
     };
-    return this.line.begin({
-      what: () => saying(`allReduce ${how}`, data),
+    return this.begin({
+      header: header(`allReduce ${how}`, data),
+      sameLength: true,
       staging,
       first: () => {
         const from = [mpi.address(slot.ptr), mpi.address(sentWords), mpi.address(placeWords), type] as const;
@@ -156,7 +161,6 @@ export class MpiCommunicator implements Communicator {
     if (size === 1) return finished([data.slice() as T]);
     const name = typeOf(data);
     const type = mpi.types[name];
-    const what = () => `allGather of ${name}`;
     const copy = (ptr: number, length: number) => elementsAt(name, ptr, length).slice() as T;
     const { length, byteLength } = data;
     const sizes = equalLengths ? byteLength * size : 4 * size;
@@ -164,8 +168,9 @@ export class MpiCommunicator implements Communicator {
     const ptr = placed(data, staging);
     if (equalLengths) {
       const all = staging.take(byteLength * size);
-      return this.line.begin({
-        what,
+      return this.begin({
+        header: header("allGather of equal lengths", data),
+        sameLength: true,
         staging,
         first: () => {
           const [from, to] = [mpi.address(ptr), mpi.address(all)];
@@ -179,8 +184,9 @@ export class MpiCommunicator implements Communicator {
     const own = staging.takeWords([length]);
     const [counts, places] = [staging.take(4 * size), staging.take(4 * size)];
     let all: Staging | null = null;
-    return this.line.begin({
-      what,
+    return this.begin({
+      header: header("allGather", data),
+      sameLength: false,
       staging,
       first: () => {
         const [from, to] = [mpi.address(own), mpi.address(counts)];
@@ -226,8 +232,9 @@ export class MpiCommunicator implements Communicator {
     const type = mpi.types[typeOf(data)];
     const staging = new Staging(heap.holds(data) ? 0 : data.byteLength);
     const ptr = placed(data, staging);
-    return this.line.begin({
-      what: () => saying(`broadcast from rank ${root}`, data),
+    return this.begin({
+      header: header(`broadcast from rank ${root}`, data),
+      sameLength: true,
       staging,
       first: () => {
         const [at, request] = [mpi.address(ptr), mpi.address(staging.request)];
@@ -246,12 +253,43 @@ export class MpiCommunicator implements Communicator {
     this.lifetime.check();
     if (size === 1) return finished(undefined);
     const staging = new Staging();
-    return this.line.begin({
-      what: () => "barrier",
+    return this.begin({
+      header: BARRIER,
+      sameLength: true,
       staging,
       first: () => mpi.check(mpi.call.MPI_Ibarrier(comm, mpi.address(staging.request)), "MPI_Ibarrier"),
       result: () => {},
     });
+  }
+
+  private begin<T>(steps: Steps<T>): Pending<T> {
+    if (this.settings.checkCalls) this.compare(steps.header, steps.sameLength);
+    return this.line.begin(steps);
+  }
+
+  /** Waits for the header of every rank's next call. */
+  private compare(own: Header, sameLength: boolean): void {
+    const { mpi, comm, size } = this;
+    const { uint8 } = mpi.types;
+    const staging = new Staging(HEADER_BYTES, HEADER_BYTES * size);
+    const [from, all] = [staging.take(HEADER_BYTES), staging.take(HEADER_BYTES * size)];
+    writeHeader(heap.memory.buffer, from, own);
+    const gathered = this.line.begin({
+      header: own,
+      sameLength,
+      staging,
+      first: () => {
+        const [at, to] = [mpi.address(from), mpi.address(all)];
+        const request = mpi.address(staging.request);
+        const code = mpi.call.MPI_Iallgather(at, HEADER_BYTES, uint8, to, HEADER_BYTES, uint8, comm, request);
+        mpi.check(code, "MPI_Iallgather");
+      },
+      result: () => Array.from({ length: size }, (_, r) => readHeader(heap.memory.buffer, all + r * HEADER_BYTES)),
+    });
+    const error = differing(gathered.wait(), sameLength);
+    if (!error) return;
+    this.line.break(error);
+    throw error;
   }
 
   split(color: number | null): Communicator | null {
@@ -298,7 +336,8 @@ function takeBack(ptr: number, data: Elements): void {
   if (!heap.holds(data)) data.set(elementsAt(typeOf(data), ptr, data.length));
 }
 
-const saying = (call: string, data: Elements): string => `${call} of ${typeOf(data)} [${data.length}]`;
+const header = (call: string, data: Elements): Header => ({ call, type: typeOf(data), length: data.length });
+const BARRIER: Header = { call: "barrier", type: "float64", length: 0 };
 
 /** `length` elements in `size` parts that differ by one at most, and where each begins. */
 function parts(length: number, size: number): { counts: Int32Array; places: Int32Array } {
