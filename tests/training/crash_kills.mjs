@@ -16,7 +16,13 @@ import {
   untilNoneIsLeft,
 } from "./crash/launch.mjs";
 
-const { mpi, what, moments, ranks, seed } = argumentsOf({ mpi: "openmpi", what: "rank", moments: 25, ranks: 2, seed: 1 });
+const { mpi, what, moments, ranks, seed } = argumentsOf({
+  mpi: "openmpi",
+  what: "rank",
+  moments: 25,
+  ranks: 2,
+  seed: 1,
+});
 const random = randomOf(seed);
 const options = {};
 
