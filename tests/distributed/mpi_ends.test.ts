@@ -33,14 +33,14 @@ interface Expected {
 
 const ends: readonly Expected[] = [
   { job: "good", code: 0, says: /^$/ },
-  { job: "throws", code: 1, says: /^evenkeel: rank 2 of 3 ends all ranks: Error: bad batch\n/ },
-  { job: "rejects", code: 1, says: /^evenkeel: rank 2 of 3 ends all ranks: Error: lost promise\n/ },
-  { job: "exits", code: 3, says: /^evenkeel: rank 2 of 3 ends all ranks: exit with code 3\n/ },
+  { job: "throws", code: 1, says: /^evenkeel: rank 2 of 3 ends all ranks: Error: bad batch\n/m },
+  { job: "rejects", code: 1, says: /^evenkeel: rank 2 of 3 ends all ranks: Error: lost promise\n/m },
+  { job: "exits", code: 3, says: /^evenkeel: rank 2 of 3 ends all ranks: exit with code 3\n/m },
   { job: "leaves", code: 1, says: /none leaves before; got the end of rank 2, for whose next call rank [01] waits/ },
   { job: "leavesAwaited", code: 1, says: /none leaves before; got the end of rank 2/ },
   { job: "killed", code: { "Open MPI": 137, MPICH: 9 }, says: /^/ },
   { job: "terminated", code: { "Open MPI": 143, MPICH: 15 }, says: /^/ },
-  { job: "gaveUp", code: 1, says: /^evenkeel: rank 2 of 3 ends all ranks: no more data\n/ },
+  { job: "gaveUp", code: 1, says: /^evenkeel: rank 2 of 3 ends all ranks: no more data\n/m },
   { job: "agreed", code: 143, says: /^(?![\s\S]*MPI_ABORT)/i },
   { job: "absent", code: 1, says: /each within 1 seconds of the others; got barrier, in which not all/, limit: "1" },
 ];
