@@ -1,21 +1,24 @@
 import { initDistributed } from "../../dist/distributed/index.js";
-import { findMpi } from "../../dist/distributed/mpi/find_node.js";
 import { MpiCommunicator } from "../../dist/distributed/mpi/mpi_communicator.js";
 
 /** Enough of a nap that who waits takes nothing from who is timed. */
 const naps = new Int32Array(new SharedArrayBuffer(4));
 
-/** The ranks of this job with each way of adding up, and the library's own blocking all-reduce of float32 as a reference. */
+/**
+ * The ranks of this job with each way of adding up, and the library's own blocking all-reduce as a reference, which takes float32 numbers on
+ * the heap.
+ */
 export function openGroup() {
   const ordered = initDistributed({ timeout: 50 });
-  const family = process.env.OMPI_COMM_WORLD_SIZE ? "Open MPI" : "MPICH";
-  const mpi = findMpi(family, process.env.EVENKEEL_MPI_LIBRARY);
-  const library = new MpiCommunicator(mpi, mpi.world, { ...ordered.settings, sums: "library" });
+  const { mpi, lifetime, settings } = ordered;
+  const library = new MpiCommunicator(mpi, lifetime, mpi.world, { ...settings, sums: "library" });
   const { handle, inPlace } = mpi.abi;
-  const signature = ["intptr_t", "void*", "int", handle, handle, handle];
-  const call = mpi.koffi.load(mpi.name, { global: true }).func("MPI_Allreduce", "int", signature);
-  const raw = (data) =>
-    mpi.check(call(inPlace, data, data.length, mpi.type("float32"), mpi.operation("sum"), mpi.world), "MPI_Allreduce");
+  const signature = ["intptr_t", "intptr_t", "int", handle, handle, handle];
+  const call = mpi.library.func("MPI_Allreduce", "int", signature);
+  const raw = (data) => {
+    const at = mpi.address(data.byteOffset);
+    mpi.check(call(inPlace, at, data.length, mpi.types.float32, mpi.operations.sum, mpi.world), "MPI_Allreduce");
+  };
   return { ordered, library, raw, version: versionOf(mpi) };
 }
 

@@ -65,11 +65,15 @@ export function launch(mpi, ranks, program, { network = null, timeout }) {
   };
   child.stdout.on("data", note);
   child.stderr.on("data", note);
-  const timer = setTimeout(() => process.kill(-child.pid, "SIGKILL"), timeout * 1000);
+  const end = () => void process.kill(-child.pid, "SIGKILL");
+  const timer = setTimeout(end, timeout * 1000);
+  // Whoever stops the bench or a test stops its ranks.
+  process.on("exit", end);
   return new Promise((resolve, reject) => {
     child.on("error", reject);
     child.on("close", (code, signal) => {
       clearTimeout(timer);
+      process.off("exit", end);
       resolve({ code, output: signal ? `${output}\nended by ${signal}` : output });
     });
   });

@@ -67,6 +67,12 @@ async function main() {
   console.log(`\n${path} is written.`);
 }
 
+// So that what is done at the end is: ranks stopped, namespaces taken away. A second signal must not break into it.
+for (const [signal, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+])
+  process.on(signal, () => process.exit(code));
 try {
   await main();
 } catch (error) {

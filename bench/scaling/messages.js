@@ -1,3 +1,4 @@
+import { tensor, zeros } from "../../dist/index.js";
 import { timeInTurns } from "./turns.js";
 
 /** Bytes of float32 numbers that are added up. */
@@ -9,14 +10,17 @@ export const gatherChannels = [16, 64, 256, 1024, 2048];
 const numbers = (rank, length) => Float32Array.from({ length }, (_, i) => ((i + rank) % 5) + rank);
 
 function check(name, add, { rank, size }, length) {
-  const data = numbers(rank, length);
+  const kept = tensor(numbers(rank, length));
+  const data = kept.storage.view;
   add(data);
   const all = Array.from({ length: size }, (_, r) => numbers(r, length));
   const wrong = data.findIndex((value, i) => value !== all.reduce((sum, of) => sum + of[i], 0));
-  if (wrong >= 0) throw new Error(`${name} of ${length} numbers gives ${data[wrong]} as element ${wrong}`);
+  const found = data[wrong];
+  kept.dispose();
+  if (wrong >= 0) throw new Error(`${name} of ${length} numbers gives ${found} as element ${wrong}`);
 }
 
-/** Milliseconds of an all-reduce by bytes: by rank in order, by the library without blocking, and by its blocking call. */
+/** Milliseconds of an all-reduce by bytes, of data on the heap, where gradients are: by rank in order, by the library without blocking, and by its blocking call. */
 export function timeMessages({ ordered, library, raw }, pace) {
   const ways = {
     ordered: (data) => ordered.allReduce(data, "sum"),
@@ -25,9 +29,12 @@ export function timeMessages({ ordered, library, raw }, pace) {
   };
   return messageBytes.map((bytes) => {
     for (const [name, add] of Object.entries(ways)) check(name, add, ordered, bytes / 4);
-    const data = new Float32Array(bytes / 4);
+    const kept = zeros([bytes / 4]);
+    const data = kept.storage.view;
     const bodies = Object.entries(ways).map(([name, add]) => [name, { body: () => add(data) }]);
-    return { bytes, ...timeInTurns(ordered, Object.fromEntries(bodies), pace) };
+    const times = timeInTurns(ordered, Object.fromEntries(bodies), pace);
+    kept.dispose();
+    return { bytes, ...times };
   });
 }
 

@@ -1,4 +1,4 @@
-import { sumGradients } from "../../dist/distributed/index.js";
+import { GradientReducer, sumGradients } from "../../dist/distributed/index.js";
 import { F, manualSeed, nn, optim, randn, scope, tensor } from "../../dist/index.js";
 
 const classes = 10;
@@ -50,15 +50,19 @@ export function sizesOf({ build }) {
   return { channels, parameters };
 }
 
-/** A model with its optimizer and the batch of this rank; step() trains on `samples` of it, and returns the loss over all ranks' samples. */
+/**
+ * A model with its optimizer and the batch of this rank; step() trains on `samples` of it by the mean over all ranks' samples. Gradients are sent
+ * while backward goes on, or in one message after it. Returns this rank's loss.
+ */
 export function training(
   { build, batch, inner, optimizer: optimizerOf },
-  { communicator, synchronized = false, seed },
+  { communicator, seed, synchronized = false, sent = "during" },
 ) {
   manualSeed(7);
   const model = build((c) => (synchronized ? new nn.SyncBatchNorm(c, { communicator }) : new nn.BatchNorm2d(c)));
   const parameters = [...model.parameters()];
   const optimizer = optimizerOf(parameters);
+  const reducer = sent === "during" ? new GradientReducer(communicator, parameters) : null;
   manualSeed(seed);
   const x = randn([batch, ...inner]);
   const y = tensor(
@@ -69,14 +73,18 @@ export function training(
     scope(() => {
       const logits = model.forward(samples === batch ? x : x.narrow(0, 0, samples));
       const targets = samples === batch ? y : y.narrow(0, 0, samples);
-      const loss = F.crossEntropy(logits, targets).div(communicator.size);
+      const loss = F.crossEntropy(logits, targets);
       optimizer.zeroGrad();
-      loss.backward();
-      sumGradients(communicator, parameters);
+      if (reducer) loss.backward();
+      else {
+        loss.div(communicator.size).backward();
+        sumGradients(communicator, parameters);
+      }
       optimizer.step();
       return loss.item();
     });
   const dispose = () => {
+    reducer?.close();
     optimizer.dispose();
     model.dispose();
     x.dispose();

@@ -1,12 +1,15 @@
 const digits = (ms) => (ms < 0.1 ? ms.toFixed(4) : ms < 10 ? ms.toFixed(3) : ms.toFixed(1));
 const time = (t) => `${digits(t.ms)}${t.disturbed ? "~" : ""}`;
 const line = (cells) => console.log(cells.map((cell, i) => `${cell}`[i ? "padStart" : "padEnd"](i ? 16 : 18)).join(""));
-const bytesOf = (n) => (n < 1024 ? `${n} B` : n < 2 ** 20 ? `${n / 1024} KiB` : `${n / 2 ** 20} MiB`);
+export const bytesOf = (n) => (n < 1024 ? `${n} B` : n < 2 ** 20 ? `${n / 1024} KiB` : `${n / 2 ** 20} MiB`);
 
-/** Shares of a step with all ranks together: what one alone would reach, and where the rest goes. */
-export function sharesOf({ alone, beside, weak }) {
-  const [ceiling, efficiency] = [alone.ms / beside.ms, alone.ms / weak.ms];
-  return { efficiency, ceiling, machine: 1 - ceiling, messages: ceiling - efficiency };
+/**
+ * Of a weak step with all ranks together: its efficiency against one rank alone; the ceiling, which is that of ranks that do not speak
+ * to each other; and where the rest goes: to what cores share, to waiting for the slowest in each step, to messages.
+ */
+export function sharesOf({ alone, beside, "in step": inStep, weak }) {
+  const [ceiling, waiting, efficiency] = [beside, inStep, weak].map(({ ms }) => alone.ms / ms);
+  return { efficiency, ceiling, machine: 1 - ceiling, waiting: ceiling - waiting, messages: waiting - efficiency };
 }
 
 const share = (v) => `${(100 * v).toFixed(1)} %`;
@@ -30,7 +33,8 @@ export function printRun({ mpi, ranks, link, oversubscribed, version, messages, 
     const { efficiency, ceiling, ...lost } = sharesOf(times);
     console.log(`${model}, batch ${batch}`);
     for (const [name, t] of Object.entries(times)) line([`  ${name}`, time(t)]);
-    line(["  weak efficiency", share(efficiency), `ceiling ${share(ceiling)}`, `messages ${share(lost.messages)}`]);
+    line(["  weak efficiency", share(efficiency), `ceiling ${share(ceiling)}`]);
+    line(["  lost to", ...Object.entries(lost).map(([name, v]) => `${name} ${share(v)}`)]);
     line(["  strong speed-up", (times.alone.ms / times.strong.ms).toFixed(2)]);
     const synchronized = times["weak synchronized"];
     if (synchronized) line(["  synchronizing", share(1 - times.weak.ms / synchronized.ms), "of the step"]);

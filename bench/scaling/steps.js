@@ -14,8 +14,9 @@ function checkAlike(communicator, { parameters }, name) {
 
 /**
  * Milliseconds of a training step, by model. alone: one rank with its own batch, the others asleep. beside: every rank by itself at the
- * same time, without messages: what the cores' shared memory and clock leave. weak: all together, each with that batch.
- * strong: all together, the batch divided among them. weak synchronized: with statistics of all ranks' batches.
+ * same time, without messages: what the cores' shared memory and clock leave. in step: so, but each waits for the slowest after every
+ * step. weak: all together, each with that batch, gradients sent while backward goes on; sent after: in one message after it. strong:
+ * all together, the batch divided among them. weak synchronized: with statistics of all ranks' batches.
  */
 export function timeSteps({ ordered }, pace, names) {
   const { rank, size } = ordered;
@@ -24,18 +25,25 @@ export function timeSteps({ ordered }, pace, names) {
     .map((model) => {
       const own = training(model, { communicator: loopback, seed: 1 + rank });
       const joined = training(model, { communicator: ordered, seed: 1 + rank });
+      const after = training(model, { communicator: ordered, sent: "after", seed: 1 + rank });
       const part = Math.ceil(model.batch / size);
+      const inStep = () => {
+        own.step();
+        ordered.barrier();
+      };
       const ways = {
         alone: { body: () => own.step(), among: (r) => r === 0 },
         beside: { body: () => own.step() },
+        "in step": { body: inStep },
         weak: { body: () => joined.step() },
+        "weak, sent after": { body: () => after.step() },
         strong: { body: () => joined.step(part) },
         "part alone": { body: () => own.step(part), among: (r) => r === 0 },
       };
       const synchronized =
         model.normalized && training(model, { communicator: ordered, synchronized: true, seed: 1 + rank });
       if (synchronized) ways["weak synchronized"] = { body: () => synchronized.step() };
-      const all = [joined, ...(synchronized ? [synchronized] : [])];
+      const all = [joined, after, ...(synchronized ? [synchronized] : [])];
       for (const one of all) {
         for (let i = 0; i < 3; i++) one.step();
         checkAlike(ordered, one, model.name);
