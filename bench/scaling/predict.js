@@ -35,7 +35,7 @@ const find = (measured, mpi, ranks, link = undefined) =>
 
 /** The models that predictions are made for: those that were timed, on a core; and one of ResNet-50's size at two speeds of computing. */
 export function subjects(measured) {
-  const { steps } = find(measured, "openmpi", 2);
+  const { steps = [] } = find(measured, "openmpi", 2);
   const timed = steps.map(({ model, batch, parameters, channels, times }) => ({
     ...{ name: `${model}, batch ${batch}`, parameters, channels, compute: times.alone.ms / 1000 },
   }));

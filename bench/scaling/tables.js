@@ -125,7 +125,7 @@ function predictions(measured) {
           const efficiency = (s) => share(subject.compute / s.seconds);
           const synchronized = subject.channels.length > 0;
           const part = (seconds) =>
-            synchronized ? `${ms(seconds)} (${share(seconds / (hidden.seconds + seconds))})` : "";
+            synchronized ? `${ms(seconds)} (${share(seconds / (hiddenLibrary.seconds + seconds))})` : "";
           return [
             ...[subject.name, `${ranks}`, ms(subject.compute), ms(ordered.gradients), ms(library.gradients)],
             ...[efficiency(ordered), efficiency(hidden), efficiency(hiddenLibrary), part(acrossAll), part(withinNode)],

@@ -3,7 +3,7 @@ import { meetAsleep } from "./group.js";
 
 /** Milliseconds a sample and samples. */
 export const paces = {
-  full: { messages: { sample: 3, rounds: 15 }, steps: { sample: 20, rounds: 15 } },
+  full: { messages: { sample: 3, rounds: 15 }, steps: { sample: 20, rounds: 11 } },
   quick: { messages: { sample: 1, rounds: 3 }, steps: { sample: 1, rounds: 2 } },
 };
 
