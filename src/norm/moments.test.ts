@@ -1,9 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { Random } from "../base/random.js";
 import {
   besselFactor,
   biasedVariance,
   type Moments,
+  mergeColumns,
   mergeMoments,
   momentsOf,
   noMoments,
@@ -75,4 +77,28 @@ describe("moments", () => {
     expect(unbiasedVariance(momentsOf([7]))).toBeNaN();
     expect(besselFactor(1)).toBeNaN();
   });
+});
+
+test("columns merge as single moments do, empty sets and NaN included", () => {
+  const random = new Random(12);
+  const sizes = [0, 3, 1, 0, 7];
+  const values = sizes.map((n) =>
+    Array.from({ length: 4 }, () => Array.from({ length: n }, () => 5 + random.normal())),
+  );
+  values[1]![3]![0] = Number.NaN;
+  const sets = values.map((columns, i) => {
+    const each = columns.map((v) => momentsOf(v));
+    const column = (of: "mean" | "m2") => Float64Array.from(each, (m) => m[of]);
+    return { count: sizes[i]!, mean: column("mean"), m2: column("m2") };
+  });
+  const got = mergeColumns(sets, 4);
+  expect(got.count).toBe(11);
+  for (let c = 0; c < 4; c++) {
+    const want = momentsOf(values.flatMap((columns) => columns[c]!));
+    if (c === 3) expect([got.mean[c], got.m2[c]]).toEqual([Number.NaN, Number.NaN]);
+    else {
+      expect(got.mean[c]).toBeCloseTo(want.mean, 13);
+      expect(got.m2[c]).toBeCloseTo(want.m2, 12);
+    }
+  }
 });

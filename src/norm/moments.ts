@@ -38,6 +38,32 @@ export function mergeMoments(a: Moments, b: Moments): Moments {
   return { count, mean: a.mean + delta * share, m2: a.m2 + b.m2 + delta * delta * a.count * share };
 }
 
+/** Moments of many statistics that were taken from as many numbers each. */
+export interface MomentColumns {
+  readonly count: number;
+  readonly mean: Float64Array;
+  readonly m2: Float64Array;
+}
+
+/** The same for many statistics, of any number of sets one after the other: columns of `length` statistics each. */
+export function mergeColumns(sets: readonly MomentColumns[], length: number): MomentColumns {
+  const [mean, m2] = [new Float64Array(length), new Float64Array(length)];
+  let count = 0;
+  for (const set of sets) {
+    if (set.count === 0) continue;
+    const total = count + set.count;
+    const share = set.count / total;
+    const weight = count * share;
+    for (let c = 0; c < length; c++) {
+      const delta = set.mean[c]! - mean[c]!;
+      mean[c] = count === 0 ? set.mean[c]! : mean[c]! + delta * share;
+      m2[c] = count === 0 ? set.m2[c]! : m2[c]! + set.m2[c]! + delta * delta * weight;
+    }
+    count = total;
+  }
+  return { count, mean, m2 };
+}
+
 /** Which divisor a variance has: n, or n - 1. */
 export type VarianceConvention = "biased" | "unbiased";
 

@@ -2,7 +2,7 @@ import type { Communicator } from "../../base/communicator.js";
 import { ShapeError } from "../../base/errors.js";
 import { kernels } from "../../kernels/dispatch.js";
 import { scope } from "../../memory/scope.js";
-import { biasedVariance, type Moments, mergeMoments, noMoments, type VarianceConvention } from "../../norm/moments.js";
+import { mergeColumns, type VarianceConvention } from "../../norm/moments.js";
 import type { ColumnView } from "../../norm/views.js";
 import { full, tensor } from "../create.js";
 import { Tensor } from "../tensor.js";
@@ -65,8 +65,13 @@ interface GatherMomentsOptions {
  */
 export function gatherMoments(x: Tensor, { view, samples, communicator, layer }: GatherMomentsOptions): GroupMoments {
   const messages = communicator.allGather(messageOf(x, view, samples), { equalLengths: true });
-  const total = (place: number) => messages.reduce((sum, m) => sum + m[place]!, 0);
-  const values = total(1);
+  const { channels } = view;
+  const sets = messages.map((m) => ({
+    count: m[1]!,
+    mean: m.subarray(HEAD, HEAD + channels),
+    m2: m.subarray(HEAD + channels),
+  }));
+  const { count: values, mean, m2 } = mergeColumns(sets, channels);
   if (values < 2) {
     throw new ShapeError({
       rule: `${layer} over several ranks takes statistics from more than one value for each channel`,
@@ -74,14 +79,13 @@ export function gatherMoments(x: Tensor, { view, samples, communicator, layer }:
       fix: "Skip batches that are empty on all ranks, use larger ones, or call eval()",
     });
   }
-  const { channels } = view;
-  const merged = Array.from({ length: channels }, (_, c) =>
-    messages
-      .map((m): Moments => ({ count: m[1]!, mean: m[HEAD + c]!, m2: m[HEAD + channels + c]! }))
-      .reduce(mergeMoments, noMoments),
-  );
-  const statistic = (of: (m: Moments) => number) => tensor(Float64Array.from(merged, of), { dtype: "float64" });
-  return { mean: statistic((m) => m.mean), variance: statistic(biasedVariance), values, samples: total(0) };
+  const statistic = (numbers: Float64Array) => tensor(numbers, { dtype: "float64" });
+  return {
+    mean: statistic(mean),
+    variance: statistic(m2.map((v) => v / values)),
+    values,
+    samples: messages.reduce((sum, m) => sum + m[0]!, 0),
+  };
 }
 
 export interface GroupNormalizeOptions {
