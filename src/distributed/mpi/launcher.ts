@@ -20,7 +20,7 @@ export interface Launched {
  */
 const launchers = [
   { by: "Open MPI's mpirun", variable: "OMPI_COMM_WORLD_SIZE", family: "Open MPI" },
-  { by: "mpiexec of MPICH (Hydra)", variable: "PMI_SIZE", beside: "HYDI_CONTROL_FD", family: "MPICH" },
+  { by: "mpiexec of MPICH (Hydra)", variable: "PMI_SIZE", beside: "MPI_LOCALNRANKS", family: "MPICH" },
   { by: "srun", variable: "SLURM_STEP_NUM_TASKS", family: null },
   { by: "a launcher that speaks PMI", variable: "PMI_SIZE", family: null },
 ] as const satisfies readonly (Omit<Launched, "size"> & { readonly beside?: string })[];
