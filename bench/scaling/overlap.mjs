@@ -6,7 +6,6 @@ import { parseArgs } from "node:util";
 import { GradientReducer, initDistributed, sumGradients } from "../../dist/distributed/index.js";
 import { F, manualSeed, nn, randn, scope, setThreads, tensor } from "../../dist/index.js";
 import { isInstalled, launch, launchers } from "./launch.js";
-import { leave } from "./leave.js";
 import { models } from "./models.js";
 import { openNetwork } from "./namespaces.js";
 import { timeInTurns } from "./turns.js";
@@ -81,7 +80,6 @@ function runRank() {
       );
     }
   }
-  leave(communicator);
 }
 
 async function main() {

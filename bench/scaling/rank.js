@@ -2,7 +2,6 @@
 import { writeFileSync } from "node:fs";
 import { setThreads } from "../../dist/index.js";
 import { openGroup } from "./group.js";
-import { leave } from "./leave.js";
 import { timeMessages, timeSynchronization } from "./messages.js";
 import { timeSteps } from "./steps.js";
 import { paces } from "./turns.js";
@@ -18,4 +17,3 @@ if (parts.includes("messages")) {
 }
 if (parts.includes("steps")) results.steps = timeSteps(group, pace.steps, models);
 if (group.ordered.rank === 0) writeFileSync(file, JSON.stringify(results));
-leave(group.ordered);

@@ -79,6 +79,8 @@ function open(settings: Required<DistributedOptions>): Communicator {
       fix: "Start the ranks with the launcher of that library (srun: --mpi=pmix or pmi2), or name the launcher's library in EVENKEEL_MPI_LIBRARY",
     });
   }
-  setDefaultThreads(Math.max(1, Math.floor(cpus().length / all.splitByNode().size)));
+  const onNode = all.splitByNode().size;
+  if (onNode < all.size) lifetime.overSeveralNodes();
+  setDefaultThreads(Math.max(1, Math.floor(cpus().length / onNode)));
   return all;
 }

@@ -27,6 +27,7 @@ export class Lifetime {
   private looked = performance.now();
   private readonly launcherIsThere: () => boolean;
   private name = "a rank";
+  private severalNodes = false;
 
   /** Starts MPI where nobody did, and sees to it that it is ended when the process is. */
   constructor(
@@ -49,6 +50,11 @@ export class Lifetime {
   add(group: Ending, rank: number, size: number): void {
     if (this.groups.length === 0) this.name = `rank ${rank} of ${size}`;
     this.groups.push(group);
+  }
+
+  /** The ranks are on more than one machine. */
+  overSeveralNodes(): void {
+    this.severalNodes = true;
   }
 
   /** Throws StateError where the ranks have parted already. */
@@ -93,7 +99,7 @@ export class Lifetime {
       return;
     }
     this.ended = true;
-    this.mpi.call.MPI_Finalize();
+    if (this.mpi.abi.finalizesOverNetworks || !this.severalNodes) this.mpi.call.MPI_Finalize();
   }
 
   /** Says farewell in every group, and waits until all others have. Returns why that cannot be. */
