@@ -40,7 +40,7 @@ export const trainCommand: AddCommand = (program, done) => {
   addSharedOptions(command)
     .option("--norm <kind>", `normalization: ${normKinds.join(", ")}`, oneOf(normKinds), defaults.norm)
     .option("--checkpoint-every <steps>", "save so often (default: after each epoch)", count)
-    .option("--keep <n>", "keep so many newest checkpoints, for the day when the newest is damaged", count, 1)
+    .option("--keep <n>", "keep so many newest checkpoints, for the day when the newest is damaged", count, 2)
     .option(
       "--resume <path>",
       "go on from a checkpoint, or the folder of an earlier run; auto: from --out, if it has one",

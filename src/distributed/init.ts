@@ -6,7 +6,7 @@ import { checkBoolean, checkChoice, checkNumber, readOptions } from "../base/opt
 import { setDefaultThreads } from "../kernels/threads/pool.js";
 import { setLeaving } from "./finalize.js";
 import { findMpi } from "./mpi/find_node.js";
-import { launchedBy } from "./mpi/launcher.js";
+import { checkConnection, launchedBy } from "./mpi/launcher.js";
 import { Lifetime } from "./mpi/lifetime.js";
 import { MpiCommunicator } from "./mpi/mpi_communicator.js";
 
@@ -69,10 +69,11 @@ function open(settings: Required<DistributedOptions>): Communicator {
       got: mpi.reason,
     });
   }
+  checkConnection(process.env);
   const lifetime = new Lifetime(mpi, launched);
   setLeaving(() => lifetime.end(0));
   const all = new MpiCommunicator(mpi, lifetime, mpi.world, settings);
-  if (all.size !== launched.size) {
+  if (launched.here ? all.size < launched.size : all.size !== launched.size) {
     throw new CommunicationError({
       rule: `${launched.by} started ${launched.size} ranks, which must find each other`,
       got: `a world of ${all.size} in ${mpi.name} (${mpi.version.split("\n")[0]})`,

@@ -1,6 +1,5 @@
 import { writeSync } from "node:fs";
 import { hostname } from "node:os";
-import { leave } from "../../bench/scaling/leave.js";
 import { broadcastState, initDistributed, sumGradients } from "../../src/distributed/index.js";
 import { F, manualSeed, nn, optim, randn, scope, setThreads, tensor } from "../../src/index.js";
 
@@ -57,4 +56,3 @@ const milliseconds = (performance.now() - started) / 5;
 const node = communicator.splitByNode();
 const place = { rank, size, host: hostname(), beside: node.size, milliseconds };
 writeSync(1, `${JSON.stringify({ ...place, bits: results.join(" ") })}\n`);
-leave(communicator);

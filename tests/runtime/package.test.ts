@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describeMpi } from "../distributed/mpirun.js";
 import { emptyProject, root, run } from "./project.js";
 
 let project: ReturnType<typeof emptyProject>;
@@ -87,5 +88,31 @@ describe("the packed package in an empty project", () => {
     const code = readdirSync(assets).map((f) => readFileSync(join(assets, f), "utf8"));
     expect(code.join("").length).toBeGreaterThan(50_000);
     expect(code.join("")).not.toMatch(/node:|worker_threads|koffi|__vite-browser-external/);
+  });
+
+  describeMpi("two ranks", ({ mpirun, environment }) => {
+    test("meet, and train by the command line", () => {
+      run(
+        "npm",
+        ["install", "--no-save", "--no-audit", "--no-fund", "--prefer-offline", "koffi@3.3.4"],
+        project.folder,
+      );
+      const program = [
+        'import { initDistributed } from "evenkeel/distributed";',
+        "const communicator = initDistributed();",
+        "const sum = new Float64Array([communicator.rank + 1]);",
+        'communicator.allReduce(sum, "sum");',
+        'if (communicator.rank === 0) console.log("sum " + sum[0] + " of " + communicator.size);',
+      ];
+      writeFileSync(join(project.folder, "ranks.js"), program.join("\n"));
+      const env = { ...process.env, ...environment, NODE_OPTIONS: "" };
+      const job = (...command: string[]) =>
+        spawnSync(mpirun, ["-n", "2", ...command], { cwd: project.folder, env, encoding: "utf8", timeout: 60_000 });
+      const { status, stdout, stderr } = job(process.execPath, "ranks.js");
+      expect([status, stdout, stderr]).toEqual([0, "sum 3 of 2\n", ""]);
+      const training = job("node_modules/.bin/evenkeel", "train", "--epochs", "1", "--json");
+      expect(training.status, training.stderr).toBe(0);
+      expect(JSON.parse(training.stdout.trim().split("\n").at(-1)!).testAccuracy).toBeGreaterThan(0.8);
+    });
   });
 });

@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { fstatSync, readFileSync } from "node:fs";
+import { CommunicationError } from "../../base/errors.js";
 import type { Abi } from "./abi.js";
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -6,8 +7,10 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export interface Launched {
   /** What started this process, as its documentation calls it. */
   readonly by: string;
-  /** Ranks that it started. */
+  /** Ranks that it started, on this machine at least. */
   readonly size: number;
+  /** Whether there may be more. */
+  readonly here?: true;
   /** The family of libraries that understands it; null where any may. */
   readonly family: Abi["name"] | null;
   /** The variable that told: all processes of a rank have it, the launcher's own have not. */
@@ -21,6 +24,8 @@ export interface Launched {
 const launchers = [
   { by: "Open MPI's mpirun", variable: "OMPI_COMM_WORLD_SIZE", family: "Open MPI" },
   { by: "mpiexec of MPICH (Hydra)", variable: "PMI_SIZE", beside: "MPI_LOCALNRANKS", family: "MPICH" },
+  // With -pmi-port it does not say how many there are in all.
+  { by: "mpiexec of MPICH (Hydra)", variable: "MPI_LOCALNRANKS", beside: "PMI_PORT", family: "MPICH", here: true },
   { by: "srun", variable: "SLURM_STEP_NUM_TASKS", family: null },
   { by: "a launcher that speaks PMI", variable: "PMI_SIZE", family: null },
 ] as const satisfies readonly (Omit<Launched, "size"> & { readonly beside?: string })[];
@@ -33,6 +38,27 @@ export function launchedBy(environment: Environment): Launched | null {
     if (!("beside" in launcher) || environment[launcher.beside] !== undefined) return { ...launcher, size };
   }
   return null;
+}
+
+/**
+ * Throws CommunicationError where the connection to the launcher was lost on the way. Hydra hands it on as an open file, which Node closes in what it
+ * starts; the library would end the process without a word of that.
+ */
+export function checkConnection({ PMI_FD }: Environment): void {
+  if (PMI_FD === undefined || isOpen(Number(PMI_FD))) return;
+  throw new CommunicationError({
+    rule: "A rank of MPICH's mpirun inherits an open file (PMI_FD) over which ranks find each other",
+    got: `none with its number ${PMI_FD}: npx and other programs of Node do not pass it on`,
+    fix: "Start node_modules/.bin/evenkeel or node itself, or tell mpirun -pmi-port",
+  });
+}
+
+function isOpen(file: number): boolean {
+  try {
+    return fstatSync(file).isSocket();
+  } catch {
+    return false;
+  }
 }
 
 /**
