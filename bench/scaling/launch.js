@@ -31,9 +31,8 @@ export const launchers = {
       const reached = hosts.map((host) => `${host}:${slots}`).join(",");
       return ["-launcher", "ssh", "-launcher-exec", agent, "-iface", device, "-hosts", reached];
     },
-    // Two namespaces of one machine share its memory, which UCX would find out and use. Its watch over memory that comes and goes crashed 3 of 120
-    // short jobs over TCP (1.13, Node 20: a fault inside V8's collector); without it 0 of 60.
-    acrossEnvironment: ({ device }) => ({ UCX_TLS: "tcp,self", UCX_NET_DEVICES: device, UCX_MEM_EVENTS: "no" }),
+    // Two namespaces of one machine share its memory, which UCX would find out and use.
+    acrossEnvironment: ({ device }) => ({ UCX_TLS: "tcp,self", UCX_NET_DEVICES: device }),
   },
 };
 

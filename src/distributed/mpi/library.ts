@@ -129,8 +129,8 @@ export class Mpi {
     private readonly koffi: Koffi,
     readonly name: string,
   ) {
-    // UCX, over which Debian's MPICH sends, watches the process's memory by patching malloc and its like, under threads of Node that are
-    // in the midst of them: 3 of 48 short jobs died of it, none of 48 without (MPICH 4.0.2, UCX 1.13, Node 20). It reads this when loaded.
+    // UCX, over which Debian's MPICH sends, watches the process's memory by patching malloc and its like. 3 of 48 short jobs died of a
+    // segmentation fault with that, none of 96 without (MPICH 4.0.2, UCX 1.13, Node 20). It reads this when loaded.
     process.env.UCX_MEM_EVENTS ??= "no";
     // Open MPI loads its parts as plugins, which look for their symbols among the global ones.
     this.library = koffi.load(name, { global: true });
