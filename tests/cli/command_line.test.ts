@@ -108,6 +108,7 @@ describe("train", () => {
     expect(result.steps).toBe(5);
     expect(result.lossHash).toMatch(/^[0-9a-f]{64}$/);
     expect(readdirSync(join(folder, "one")).sort()).toEqual([
+      "checkpoint-step5.evk",
       "checkpoint.evk",
       "events.jsonl",
       "report.html",

@@ -174,7 +174,7 @@ describe("ops", () => {
 /** Methods that move numbers between devices and JavaScript, or keep the graph. */
 const bookkeeping =
   "alias keep moveTo shareAs detach dispose dependencies belongings leaveScopes dataSync data toArray item assign adopt " +
-  "toString emptyLike to toCPU backward constructor";
+  "toString emptyLike to toCPU backward registerPostAccumulateGradHook constructor";
 
 test("every method of Tensor and every function that computes is among them", () => {
   const described = Object.entries(Object.getOwnPropertyDescriptors(Tensor.prototype));
