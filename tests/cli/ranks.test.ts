@@ -53,7 +53,13 @@ describeMpi("evenkeel train on 2 ranks", (mpi) => {
       expect.stringMatching(/^2 ranks, \d+ threads? each, share batches of 144; .*over all ranks \(SyncBatchNorm\)$/),
       expect.stringMatching(/^batch: +epoch 1\/1 +step 9\/9 /),
     ]);
-    expect(readdirSync(out).sort()).toEqual(["checkpoint.evk", "events.jsonl", "report.html", "summary.json"]);
+    expect(readdirSync(out).sort()).toEqual([
+      "checkpoint-step9.evk",
+      "checkpoint.evk",
+      "events.jsonl",
+      "report.html",
+      "summary.json",
+    ]);
     const summary = JSON.parse(readFileSync(join(out, "summary.json"), "utf8"));
     expect(summary).toMatchObject({ ranks: 2, lossHash: result!.lossHash, settings: { batchSize: 144 } });
     expect(JSON.stringify(summary.settings)).not.toMatch(/ranks|world/i);

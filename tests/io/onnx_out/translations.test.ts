@@ -8,6 +8,8 @@ const unreached: Record<string, string> = {
   take_valid: "masked layers compute with masks where they are traced, as on a GPU",
   put_valid: "the same",
   bucket_norm: "the same",
+  group_gradient: "gradients over several ranks",
+  normalize_beside: "statistics in training over several ranks",
 };
 
 const folders = ["autograd/ops/", "io/onnx/operators/"].map((f) => new URL(`../../../src/${f}`, import.meta.url));
