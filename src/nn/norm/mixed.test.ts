@@ -111,6 +111,8 @@ checkOps(
         inputs: inputs(),
         apply: (...[x, weight, bias, v]: Ts) =>
           evoNormS0({ x: x!, weight: weight!, bias: bias!, v: v! }, { axis, eps: 1e-3, groups }),
+        // v's gradient is a sum of products of either sign, small beside its terms, whose rounding stays: 1.02e-6 was seen.
+        float32: 2e-6,
       },
     ];
   }),
