@@ -221,11 +221,19 @@ function collect(
       if (leads.has(node.output)) {
         if (createGraph && !node.twiceDifferentiable) throw noSecondDerivative(node.name);
         const needed = node.inputs.map((v) => v !== null && leads.has(v));
-        const parts = partsOf(node, dy, needed, createGraph, !lasting && !createGraph);
-        for (let i = 0; i < parts.length; i++) {
-          if (parts[i]) add(grads, node.inputs[i]!, parts[i]!, createGraph);
+        const give = (asked: readonly boolean[], spare: boolean) => {
+          const parts = partsOf(node, dy, asked, createGraph, spare);
+          for (let i = 0; i < parts.length; i++) {
+            if (parts[i]) add(grads, node.inputs[i]!, parts[i]!, createGraph);
+          }
+          for (const part of parts) if (part && !part.owned) part.dispose();
+        };
+        const first = createGraph ? null : pass?.firstOf(node, needed);
+        if (first) {
+          give(first, false);
+          pass!.passed(node, take);
         }
-        for (const part of parts) if (part && !part.owned) part.dispose();
+        give(first ? needed.map((n, i) => n && !first[i]) : needed, !lasting && !createGraph);
       }
       if (!lasting) {
         grads.delete(node.output);

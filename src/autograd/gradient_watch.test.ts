@@ -1,10 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { StateError } from "../base/errors.js";
 import { Random } from "../base/random.js";
+import { kernels } from "../kernels/dispatch.js";
 import { heap } from "../memory/heap.js";
 import { scope } from "../memory/scope.js";
 import { recompute } from "./checkpoint.js";
-import { capture, grad, noGrad, type Tensor, tensor, watchGradients } from "./index.js";
+import type { Vertex } from "./graph.js";
+import { capture, grad, linear, noGrad, type Tensor, tensor, watchGradients } from "./index.js";
 
 const leaf = (values: readonly number[]) => tensor(values, { dtype: "float64", requiresGrad: true });
 const normal = (seed: number) => {
@@ -189,5 +191,60 @@ describe("watchGradients", () => {
     stop();
     w.mul(elsewhere).sum().backward();
     expect(seen).toEqual([]);
+  });
+
+  describe("early", () => {
+    const matrix = (seed: number) => random(seed).detach().reshape([2, 2]);
+    /** What happens in the backward of two linear layers, by the ops that run and the leaves that are ready. */
+    const follow = (early: true | undefined) => {
+      const [w1, b1, w2] = [matrix(22), random(23).detach().narrow(0, 0, 2), matrix(24)].map((t) => {
+        t.requiresGrad = true;
+        return t;
+      }) as [Tensor, Tensor, Tensor];
+      const leaves = { w1, b1, w2 };
+      const names = new Map(Object.entries(leaves).map(([name, t]) => [t.vertex, name]));
+      const seen: string[] = [];
+      const watcher = { ready: (v: Vertex) => void seen.push(names.get(v)!) };
+      const stop = watchGradients([...names.keys()], early ? { early, ...watcher } : watcher);
+      const loss = linear({ x: linear({ x: matrix(25), weight: w1, bias: b1 }, {}).exp(), weight: w2, bias: null }, {});
+      // What linear computes dx and dweight with.
+      const products = kernels.matmul;
+      kernels.matmul = (...args) => {
+        seen.push("product");
+        products(...args);
+      };
+      try {
+        loss.sum().backward();
+      } finally {
+        kernels.matmul = products;
+        stop();
+      }
+      const grads = Object.values(leaves).map((t) => [...t.grad!.dataSync()]);
+      return { order: seen.join(" "), grads };
+    };
+
+    test("a weight's gradient is told before that of the layer's input is computed, with the same bits", () => {
+      const [late, early] = [follow(undefined), follow(true)];
+      expect(late.order).toMatch(/^product product w2 product (w1 b1|b1 w1)$/);
+      expect(early.order).toMatch(/^product w2 product product (w1 b1|b1 w1)$/);
+      expect(early.grads).toEqual(late.grads);
+    });
+
+    test("not where somebody may write to the weight, and not with createGraph", () => {
+      const weight = matrix(26);
+      weight.requiresGrad = true;
+      const input = random(27);
+      const run = () => linear({ x: input.exp().reshape([2, 2]), weight, bias: null }, {}).sum();
+      const want = grad(run(), input).toArray();
+      const stop = watchGradients([weight.vertex], { early: true, ready: () => {} });
+      const remove = weight.registerPostAccumulateGradHook((w) => w.assign(w.dataSync().map((v) => v + 1)));
+      run().backward();
+      expect(input.grad!.toArray()).toEqual(want);
+      remove();
+      weight.grad = input.grad = null;
+      run().backward(null, { createGraph: true });
+      expect(weight.grad!.requiresGrad || weight.grad!.vertex.node !== null).toBe(true);
+      stop();
+    });
   });
 });

@@ -11,6 +11,11 @@ export interface PassBeginning {
 
 /** Who is told, while backward passes go on, of the gradients of the leaves it is registered with (`Vertex.watchers`). */
 export interface GradientWatcher {
+  /**
+   * Whether `ready` may come while the node that feeds a leaf has gradients left to compute. It then writes neither to the leaf nor to
+   * its gradient, since the others may be made of them.
+   */
+  readonly early?: true;
   /** Called before a pass that leads to one of its leaves. */
   begin?(pass: PassBeginning): void;
   /** `.grad` of a leaf is what it will be when the pass is over. */
@@ -93,7 +98,24 @@ export class WatchedPass {
     this.end(failed);
   }
 
-  /** A node has been walked, or passed by; `take` gives a leaf's gradient away. */
+  /**
+   * Which of a node's inputs to compute first, so that they are on their way to other ranks meanwhile: leaves that nothing later feeds.
+   * Null where that is none of those needed, or all.
+   */
+  firstOf(node: Node, needed: readonly boolean[]): boolean[] | null {
+    if (!node.separable) return null;
+    const last = new Set<Vertex | null>();
+    for (let i = this.feeders.length - 1; this.feeders[i] === node; i--) {
+      const leaf = this.leaves[i]!;
+      // All that this node feeds are said to be ready at once.
+      for (const watcher of leaf.watchers ?? []) if (!watcher.early) return null;
+      last.add(leaf);
+    }
+    const first = node.inputs.map((v, i) => needed[i]! && last.has(v));
+    return first.includes(true) && first.some((f, i) => f !== needed[i]) ? first : null;
+  }
+
+  /** A node has been walked, in part or in whole, or passed by; `take` gives a leaf's gradient away. */
   passed(node: Node, take: (leaf: Vertex) => Tensor | null): void {
     while (this.feeders.at(-1) === node) {
       this.feeders.pop();

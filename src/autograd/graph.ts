@@ -79,6 +79,7 @@ export interface NodeRule {
       ) => Readonly<Record<string, (() => Tensor) | undefined>>)
     | null;
   readonly twiceDifferentiable?: true;
+  readonly separable?: true;
 }
 
 let nodes = 0;
@@ -155,6 +156,11 @@ export class Node implements ScopeMember {
   /** Whether backward is made of differentiable ops, so that it can itself be recorded. */
   get twiceDifferentiable(): boolean {
     return this.rule.twiceDifferentiable === true;
+  }
+
+  /** Whether its gradients are computed each by itself, so that backward may be called for some of them at a time. */
+  get separable(): boolean {
+    return this.rule.separable === true;
   }
 
   backward(dy: Tensor, needed: readonly boolean[]): (Tensor | null)[] {

@@ -33,6 +33,11 @@ export interface OpDefinition<I extends OpInputs, O, S extends OpInputs, X> {
    * Ops whose backward calls a kernel leave it out, and a second derivative through them is refused.
    */
   readonly twiceDifferentiable?: true;
+  /**
+   * True when each gradient is computed by itself, as a large product: a parameter's may then be computed and sent to other ranks before
+   * that of x. Backward is called once for each part.
+   */
+  readonly separable?: true;
 }
 
 export interface Op<I extends OpInputs, O, X> {

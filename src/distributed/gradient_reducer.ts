@@ -4,14 +4,21 @@ import { DeviceError, OptionError, StateError } from "../base/errors.js";
 import { checkChoice, checkPositiveInteger, readOptions } from "../base/options.js";
 import { kernels } from "../kernels/dispatch.js";
 import { currentTape } from "../kernels/tape.js";
+import { meanwhile } from "../kernels/threads/meanwhile.js";
 import { onDevice } from "../memory/device.js";
 import type { ReducedGradients } from "../nn/norm/synchronized.js";
 import { checkAlike } from "./copies.js";
-import { awaitAbandoned, type GradientBucket, intoBuckets, releaseAbandoned } from "./gradient_bucket.js";
+import {
+  awaitAbandoned,
+  type GradientBucket,
+  intoBuckets,
+  releaseAbandoned,
+  suitableBytes,
+} from "./gradient_bucket.js";
 
 export interface GradientReducerOptions {
-  /** Bytes of gradients in a message. Default 1 MiB. */
-  readonly bucketBytes?: number;
+  /** Bytes of gradients in a message. Default an eighth of all, at most 1 MiB, but 32 KiB for each rank. */
+  readonly bucketBytes?: number | undefined;
   /**
    * What backward leaves: the sum over ranks, for losses that are divided by the number of samples on all ranks ("sum"); or that over
    * the number of ranks, for losses that are means over as many samples on each ("mean", default).
@@ -21,7 +28,7 @@ export interface GradientReducerOptions {
   readonly reduced?: readonly ReducedGradients[];
 }
 
-export const reducerDefaults = { bucketBytes: 1 << 20, gradients: "mean" as "sum" | "mean" };
+export const reducerDefaults = { bucketBytes: undefined as number | undefined, gradients: "mean" as "sum" | "mean" };
 
 /** What a reducer has done since it was made; times are of this rank. */
 export interface ReducerStatistics {
@@ -55,7 +62,8 @@ const PATIENCE = 0.05;
  */
 export class GradientReducer {
   private readonly parameters: readonly Tensor[];
-  private readonly bucketBytes: number;
+  /** Null for what suits the parameters. */
+  private readonly bucketBytes: number | null;
   private readonly gradients: "sum" | "mean";
   private readonly stopWatching: () => void;
   private buckets: GradientBucket[] = [];
@@ -72,6 +80,8 @@ export class GradientReducer {
   private asked = 0;
   private silent = false;
   private closed = false;
+  /** Ends the questions between pieces of long kernels. */
+  private stopAsking: () => void = () => {};
   private readonly counts = { passes: 0, messages: 0, bytes: 0, hidden: 0, sending: 0, waiting: 0 };
 
   constructor(
@@ -83,7 +93,8 @@ export class GradientReducer {
       ...reducerDefaults,
       reduced: [] as readonly ReducedGradients[],
     });
-    this.bucketBytes = checkPositiveInteger("GradientReducer: bucketBytes", o.bucketBytes);
+    const { bucketBytes = null } = o;
+    this.bucketBytes = bucketBytes === null ? null : checkPositiveInteger("GradientReducer: bucketBytes", bucketBytes);
     this.gradients = checkChoice("GradientReducer: gradients", o.gradients, ["sum", "mean"]);
     const others = new Set(o.reduced.flatMap((r) => (this.isPassedBy(r) ? r.parameters : [])) as Tensor[]);
     this.parameters = [...new Set(parameters)].filter((p) => !others.has(p));
@@ -147,6 +158,7 @@ export class GradientReducer {
     return watchGradients(
       this.parameters.map((p) => p.vertex),
       {
+        early: true,
         begin: (pass) => this.begin(pass),
         ready: (leaf) => this.ready(leaf),
         between: () => this.between(),
@@ -172,7 +184,7 @@ export class GradientReducer {
         fix: "Bring the model back with await model.toCPU()",
       });
     }
-    this.buckets = intoBuckets(taking, this.bucketBytes);
+    this.buckets = intoBuckets(taking, this.bucketBytes ?? suitableBytes(taking, communicator.size));
     this.bucketOf.clear();
     for (const [i, { parameters }] of this.buckets.entries())
       for (const p of parameters) this.bucketOf.set(p.vertex, i);
@@ -194,6 +206,7 @@ export class GradientReducer {
     // Not those that this graph does not lead to: nobody will say that they are ready.
     this.missing = this.buckets.map(({ parameters }) => parameters.filter((p) => leaves.has(p.vertex)).length);
     this.counts.passes++;
+    this.stopAsking = meanwhile(() => this.between());
     this.send();
   }
 
@@ -246,6 +259,7 @@ export class GradientReducer {
 
   private end(failed: boolean): void {
     if (this.missing === null) return;
+    this.stopAsking();
     try {
       if (!failed) this.complete();
     } finally {

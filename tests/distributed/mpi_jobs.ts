@@ -3,6 +3,8 @@ import type { Combination, Communicator, Elements, Numbers } from "../../src/bas
 import type { Pending } from "../../src/base/pending.js";
 import { Random } from "../../src/base/random.js";
 import { initDistributed } from "../../src/distributed/index.js";
+import { meanwhile } from "../../src/kernels/threads/meanwhile.js";
+import { launch } from "../../src/kernels/threads/pool.js";
 import { Storage } from "../../src/memory/storage.js";
 
 // The program of a rank in tests over MPI: does the job that its first argument names. Whole lines, since ranks share one output.
@@ -119,6 +121,41 @@ async function interleaved(c: Communicator, seed: number): Promise<void> {
   for (const { pending, check } of open.reverse()) check(pending.wait());
 }
 
+/**
+ * Calls that long kernels ask after in their pauses: other kernels', and those that add up the parts of a call. One that is asked after from
+ * within itself must go on as if nobody had.
+ */
+function inPauses(c: Communicator): void {
+  // Parts so long that adding them up pauses.
+  const length = 1_200_011;
+  const other = new Storage(1 << 20, "float32");
+  const { view, storage } = onHeap(new Float32Array(length));
+  const open: Pending<void>[] = [];
+  let pauses = 0;
+  const stop = meanwhile(() => {
+    pauses++;
+    for (const pending of open) pending.test();
+  });
+  const ranks = (c.size * (c.size + 1)) / 2;
+  const want = new Float32Array(length);
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < length; i++) {
+      view[i] = (i % 97) * (c.rank + 1) + round;
+      want[i] = (i % 97) * ranks + round * c.size;
+    }
+    open[0] = c.allReduceAsync(view, "sum");
+    open[1] = c.allReduceAsync(Float64Array.of(c.rank), "sum");
+    do {
+      if (round % 2 === 0) launch("fill", 1 << 14, 1e7, [other.ptr, other.length, round, 64]);
+    } while (!open[0].test());
+    open[1].wait();
+    expectBits(`in pauses, ${round}`, view.slice(), want);
+  }
+  stop();
+  if (pauses === 0) throw new Error("no kernel paused");
+  for (const s of [other, storage]) s.release();
+}
+
 /** The message of what `body` throws. */
 function complaint(body: () => unknown): string {
   try {
@@ -137,6 +174,8 @@ const jobs: Record<string, () => void | Promise<void>> = {
     const [pair, node, none] = [c.split(rank % 2), c.splitByNode(), c.split(rank === 0 ? null : 3)];
     everyCall(pair!, [3], 50);
     for (let i = 0; i < 3; i++) await interleaved(c, 10_000 * (i + 1));
+    inPauses(c);
+    c.barrier();
     // The event loop turns while a call is awaited.
     let turns = 0;
     const timer = setInterval(() => turns++, 1);

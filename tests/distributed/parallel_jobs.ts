@@ -289,11 +289,13 @@ export const trainAlone = (norm: "plain" | "none"): NetResult => trainNet(loopba
 /** Steps of a net in float32 whose gradients take several messages, long and short. A number made of all bits of its parameters. */
 function trainWide(c: Communicator): { bits: number; hidden: number; messages: number } {
   manualSeed(8);
-  const net = new Sequential(new Linear(64, 300), new ReLU(), new Linear(300, 200), new ReLU(), new Linear(200, 10));
+  const widths = [64, 1000, 1000, 10];
+  const linear = (i: number) => new Linear(widths[i]!, widths[i + 1]!);
+  const net = new Sequential(linear(0), new ReLU(), linear(1), new ReLU(), linear(2));
   const model = new DistributedDataParallel(net, { communicator: c, bucketBytes: 50_000 });
   const optimizer = new SGD(model.parameters(), { lr: 0.05, momentum: 0.9 });
   const random = new Random(1 + c.rank);
-  for (let step = 0; step < 5; step++) {
+  for (let step = 0; step < 3; step++) {
     scope(() => {
       const x = tensor(
         Float32Array.from({ length: 16 * 64 }, () => random.normal()),
@@ -304,9 +306,13 @@ function trainWide(c: Communicator): { bits: number; hidden: number; messages: n
       optimizer.step();
     });
   }
-  const words = model.parameters().flatMap((p) => [...new Uint32Array(Float32Array.from(p.dataSync()).buffer)]);
+  let bits = 7;
+  for (const p of model.parameters()) {
+    const words = new Uint32Array(Float32Array.from(p.dataSync()).buffer);
+    for (let i = 0; i < words.length; i++) bits = (Math.imul(bits, 31) + words[i]!) | 0;
+  }
   const { hidden, messages } = model.statistics;
-  return { bits: words.reduce((hash, word) => (Math.imul(hash, 31) + word) | 0, 7), hidden, messages };
+  return { bits, hidden, messages };
 }
 
 /** Messages of one training forward, of one in noSync, and of one in evaluation. */

@@ -61,6 +61,7 @@ const convOp: Op<{ x: Tensor; weight: Tensor; bias: Tensor | null }, ConvGeometr
     };
   },
   twiceDifferentiable: true,
+  separable: true,
 });
 
 /** The transpose of convolution in x: dx = sum over positions of dy times weight. Saves dy and weight. */
@@ -82,6 +83,7 @@ export const convInputGrad: Op<{ dy: Tensor; weight: Tensor }, ConvGeometry, und
     };
   },
   twiceDifferentiable: true,
+  separable: true,
 });
 
 interface WeightGeometry extends ConvGeometry {

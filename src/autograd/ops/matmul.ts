@@ -56,6 +56,7 @@ const matmulOp: Op<{ a: Tensor; b: Tensor }, Product, undefined> = defineOp<
     };
   },
   twiceDifferentiable: true,
+  separable: true,
 });
 
 const product = (a: Tensor, b: Tensor, transposes: Transposes, dtype: DType): Tensor =>
@@ -147,4 +148,5 @@ export const linear = defineOp<
     };
   },
   twiceDifferentiable: true,
+  separable: true,
 });

@@ -53,6 +53,7 @@ export class Line {
   begun = 0;
   private readonly calls: Call<unknown>[] = [];
   private broken: unknown = null;
+  private advancing = false;
 
   constructor(
     private readonly around: Surroundings,
@@ -87,6 +88,9 @@ export class Line {
   /** Moves all calls on as far as they go at once. */
   advance(): void {
     if (this.broken) throw this.broken;
+    // The kernel that adds up parts pauses for whoever asks meanwhile, in the middle of a call.
+    if (this.advancing) return;
+    this.advancing = true;
     const { calls, around } = this;
     try {
       let inOrder = true;
@@ -97,6 +101,8 @@ export class Line {
     } catch (error) {
       this.break(error);
       throw error;
+    } finally {
+      this.advancing = false;
     }
     while (calls.length > 0 && calls[0]!.complete) calls.shift();
   }

@@ -20,8 +20,11 @@ export interface GroupSettings {
   readonly checkCalls: boolean;
 }
 
-/** Bytes of all ranks' data together up to which each rank takes all of it rather than its part: one message instead of two. */
-const WHOLE_BYTES = 1 << 16;
+/**
+ * Bytes of a rank up to which each takes the data of all rather than its part of it: fewer messages, of which none waits for as many others as there
+ * are ranks. That is what a network carries in the time for which it keeps a message waiting: 30 us at 10 Gbit/s, 3 us at 100.
+ */
+const WHOLE_BYTES = 1 << 15;
 
 /** A group of processes over MPI. Every call is made of the library's non-blocking ones, so that waiting can end. */
 export class MpiCommunicator implements Communicator {
@@ -62,7 +65,7 @@ export class MpiCommunicator implements Communicator {
     this.lifetime.check();
     if (size === 1) return finished(undefined);
     const bytes = data.byteLength;
-    const whole = bytes * size <= WHOLE_BYTES;
+    const whole = bytes <= WHOLE_BYTES;
     // The parts of the others, each as long as the longest.
     const incoming = whole ? bytes : Math.ceil(data.length / size) * data.BYTES_PER_ELEMENT;
     const words = whole ? 0 : 4 * size;

@@ -6,6 +6,8 @@ export const CONTROL_ADDRESS = 65536;
 /** Kernel arguments: doubles at this byte address, in the order of the kernel's argument class. */
 export const ARGS_ADDRESS = CONTROL_ADDRESS + 4096;
 export const MAX_ARGS = 256;
+/** The same for kernels that run between the pieces of another (meanwhile.ts). */
+export const MEANWHILE_ARGS_ADDRESS = ARGS_ADDRESS + 8 * MAX_ARGS;
 
 export const word = {
   /** Rises by one for each job; workers sleep on it. */

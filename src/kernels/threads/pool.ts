@@ -2,7 +2,8 @@ import { hardwareThreads, startWorker } from "#workers";
 import { OptionError } from "../../base/errors.js";
 import { heap } from "../../memory/heap.js";
 import { type Kernel, kernelIndex, kernelNames, kernelTable, wasmModule } from "../wasm/module.js";
-import { ARGS_ADDRESS, CONTROL_ADDRESS, MAX_ARGS, word } from "./control.js";
+import { ARGS_ADDRESS, CONTROL_ADDRESS, MAX_ARGS, MEANWHILE_ARGS_ADDRESS, word } from "./control.js";
+import { doMeanwhile, isMeanwhile, isWatched, throwFailure } from "./meanwhile.js";
 import { type NativeSource, workerMain } from "./worker.js";
 
 const MAX_THREADS = 64;
@@ -14,6 +15,8 @@ const MAX_THREADS = 64;
 const FORK_WORK = 20_000;
 /** More chunks than threads let a fast thread take over from a slow one; results do not depend on it. */
 const CHUNKS_PER_THREAD = 4;
+/** Nanoseconds on one thread between two calls of what is to be done meanwhile: some ten times what such a call takes. */
+const PIECE_WORK = 100_000;
 
 let threads = 0; // 0: not decided yet
 /** Whether the program has said how many. */
@@ -106,19 +109,21 @@ function sayOnce(): void {
 }
 
 let doubles = heap.doubles;
-let argumentBlock = argumentsIn(doubles);
+let argumentBlock = argumentsAt(ARGS_ADDRESS);
+let meanwhileBlock = argumentsAt(MEANWHILE_ARGS_ADDRESS);
 
-function argumentsIn(all: Float64Array): Float64Array {
-  return all.subarray(ARGS_ADDRESS / 8, ARGS_ADDRESS / 8 + MAX_ARGS);
+function argumentsAt(address: number): Float64Array {
+  return doubles.subarray(address / 8, address / 8 + MAX_ARGS);
 }
 
 /** Where the next kernel's arguments go: doubles, in the order of its argument class. To be taken afresh for each call. */
 export function kernelArgs(): Float64Array {
   if (doubles !== heap.doubles) {
     doubles = heap.doubles;
-    argumentBlock = argumentsIn(doubles);
+    argumentBlock = argumentsAt(ARGS_ADDRESS);
+    meanwhileBlock = argumentsAt(MEANWHILE_ARGS_ADDRESS);
   }
-  return argumentBlock;
+  return isMeanwhile() ? meanwhileBlock : argumentBlock;
 }
 
 /** Arguments from place `at` on, from a list that is kept between calls. */
@@ -146,9 +151,15 @@ export function launch(name: string, units: number, work: number, args: readonly
 export function run(index: number, units: number, work: number): void {
   if (units <= 0) return;
   const kernel = table[index]!;
+  if (isMeanwhile()) {
+    kernel(MEANWHILE_ARGS_ADDRESS, 0, units, 0);
+    return;
+  }
+  const watched = isWatched();
   if (units === 1 || work < FORK_WORK || getThreads() === 1) {
     if (!heap.shared && work >= FORK_WORK && hardwareThreads() > 1) sayOnce();
-    kernel(ARGS_ADDRESS, 0, units, 0);
+    if (watched && work >= PIECE_WORK) runInPieces(kernel, units, work);
+    else kernel(ARGS_ADDRESS, 0, units, 0);
     return;
   }
   startThreads();
@@ -168,9 +179,21 @@ export function run(index: number, units: number, work: number): void {
     const lo = (left - 1) * chunkUnits;
     kernel(ARGS_ADDRESS, lo, Math.min(lo + chunkUnits, units), 0);
     Atomics.add(control, word.done, 1);
+    if (watched && isWatched()) doMeanwhile();
   }
   // Waits only for chunks that a worker has already taken: a worker still asleep or starting holds none.
   while (Atomics.load(control, word.done) !== chunks) {}
   if (Atomics.exchange(control, word.failed, 0) !== 0)
     throw new Error(`kernel ${kernelNames[index] ?? "of a native library"} trapped in a worker`);
+  if (watched) throwFailure();
+}
+
+/** Runs a kernel on this thread, a piece after the other. */
+function runInPieces(kernel: Kernel, units: number, work: number): void {
+  const step = Math.ceil(units / Math.ceil(work / PIECE_WORK));
+  for (let lo = 0; lo < units; lo += step) {
+    if (lo > 0 && isWatched()) doMeanwhile();
+    kernel(ARGS_ADDRESS, lo, Math.min(lo + step, units), 0);
+  }
+  throwFailure();
 }
