@@ -5,13 +5,17 @@ import { CommunicationError, StateError } from "../base/errors.js";
 import { checkBoolean, checkChoice, checkNumber, readOptions } from "../base/options.js";
 import { setDefaultThreads } from "../kernels/threads/pool.js";
 import { setLeaving } from "./finalize.js";
+import { restoreConnection } from "./mpi/connection.js";
 import { findMpi } from "./mpi/find_node.js";
-import { checkConnection, launchedBy } from "./mpi/launcher.js";
+import { launchedBy } from "./mpi/launcher.js";
 import { Lifetime } from "./mpi/lifetime.js";
 import { MpiCommunicator } from "./mpi/mpi_communicator.js";
 
 export interface DistributedOptions {
-  /** Seconds that a call waits for the other ranks before it throws CommunicationError. Default 600. */
+  /**
+   * Seconds that a call waits for the other ranks before it throws CommunicationError. Default 600. Where they do not start within that
+   * (and a minute at least), initDistributed ends the process.
+   */
   readonly timeout?: number;
   /**
    * How numbers of all ranks are added up. "ordered" (default): by rank and in double, the same bits with either library on any
@@ -69,8 +73,8 @@ function open(settings: Required<DistributedOptions>): Communicator {
       got: mpi.reason,
     });
   }
-  checkConnection(process.env);
-  const lifetime = new Lifetime(mpi, launched);
+  restoreConnection(process.env, mpi.takeFile);
+  const lifetime = new Lifetime(mpi, launched, settings.timeout);
   setLeaving(() => lifetime.end(0));
   const all = new MpiCommunicator(mpi, lifetime, mpi.world, settings);
   if (launched.here ? all.size < launched.size : all.size !== launched.size) {

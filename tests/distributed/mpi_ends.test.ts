@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bundle, describeMpi, type Ended, type InstalledMpi, mpirun, type Program } from "./mpirun.js";
 
@@ -19,6 +19,17 @@ async function nobodyIsLeft(): Promise<string[]> {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return left();
+}
+
+/** Whether the system lets a process take open files from the one above it: not in all containers, nor where Yama forbids it. */
+function mayTakeFiles(): boolean {
+  const steps = `
+    const call = require("koffi").load("libc.so.6").func("long syscall(long, long, long, long)");
+    const above = call(434, process.ppid, 0, 0);
+    process.exit(above >= 0 && call(438, above, 0, 0) >= 0 ? 0 : 1);`;
+  const { status, stderr } = spawnSync(process.execPath, ["-e", steps], { encoding: "utf8" });
+  if (stderr) throw new Error(stderr);
+  return status === 0;
 }
 
 interface Expected {
@@ -63,6 +74,20 @@ describeMpi("the end of a job over MPI", (mpi) => {
       expect(ended.stderr, job).toMatch(says);
       expect(seconds, job).toBeLessThan(8); // 5 and the start of three processes on a machine with other things to do
     }
+    expect(await nobodyIsLeft()).toEqual([]);
+  });
+
+  test("ranks that a program of Node starts, as npx does, find each other", async () => {
+    const starter =
+      "process.exitCode = require('child_process').spawnSync(process.execPath, process.argv.slice(1), { stdio: 'inherit' }).status";
+    const by = [process.execPath, "-e", starter];
+    const good = await mpirun(mpi, 3, program.path, { by, args: ["good"] });
+    if (mpi.name === "MPICH" && !mayTakeFiles()) {
+      expect([good.code, good.stderr]).toEqual([1, expect.stringContaining("inherits an open file (PMI_FD)")]);
+      return;
+    }
+    expect([good.code, good.stderr]).toEqual([0, ""]);
+    expect((await mpirun(mpi, 3, program.path, { by, args: ["exits"] })).code).toBe(3);
     expect(await nobodyIsLeft()).toEqual([]);
   });
 

@@ -28,17 +28,19 @@ export interface RunOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Seconds until the job is killed, which fails the test. Default 60. */
   readonly timeout?: number;
+  /** What runs the program. Default Node. */
+  readonly by?: readonly string[];
   /** Called with the launcher's process id once it runs. */
   readonly onStart?: (pid: number) => void;
 }
 
 /** Runs a program on `ranks` ranks, and waits for its end. */
 export function mpirun(mpi: InstalledMpi, ranks: number, program: string, options: RunOptions = {}): Promise<Ended> {
-  const { args = [], environment = {}, timeout = 60, onStart } = options;
+  const { args = [], environment = {}, timeout = 60, by = [process.execPath], onStart } = options;
   const started = performance.now();
   // The test runner's own flags are not for the ranks.
   const env: NodeJS.ProcessEnv = { ...process.env, ...mpi.environment, ...environment, NODE_OPTIONS: "" };
-  const child = spawn(mpi.mpirun, ["-n", `${ranks}`, process.execPath, program, ...args], { env, detached: true });
+  const child = spawn(mpi.mpirun, ["-n", `${ranks}`, ...by, program, ...args], { env, detached: true });
   let [stdout, stderr, late] = ["", "", false];
   child.stdout.on("data", (text) => {
     stdout += text;

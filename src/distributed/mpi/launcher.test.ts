@@ -1,8 +1,5 @@
-import { closeSync, openSync } from "node:fs";
-import { createServer } from "node:net";
 import { expect, test } from "vitest";
-import { CommunicationError } from "../../base/errors.js";
-import { checkConnection, launchedBy } from "./launcher.js";
+import { launchedBy } from "./launcher.js";
 
 test("launchers are known by what they give their processes", () => {
   const hydra = { PMI_SIZE: "4", PMI_RANK: "1", PMI_FD: "6", MPI_LOCALNRANKS: "2" };
@@ -16,18 +13,4 @@ test("launchers are known by what they give their processes", () => {
   expect(launchedBy({ PMI_SIZE: "3" })).toMatchObject({ size: 3, family: null });
   const port = { PMI_PORT: "node1:45461", PMI_ID: "0", MPI_LOCALNRANKS: "2" };
   expect(launchedBy(port)).toMatchObject({ size: 2, family: "MPICH", here: true });
-});
-
-test("a connection to the launcher that was not handed on is named", async () => {
-  expect(() => checkConnection({})).not.toThrow();
-  expect(() => checkConnection({ PMI_FD: "999" })).toThrow(CommunicationError);
-  expect(() => checkConnection({ PMI_FD: "999" })).toThrow(/none with its number 999: npx .*-pmi-port/);
-  const file = openSync("/dev/null", "r");
-  expect(() => checkConnection({ PMI_FD: String(file) })).toThrow(CommunicationError);
-  closeSync(file);
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { fd } = (server as unknown as { _handle: { fd: number } })._handle;
-  expect(() => checkConnection({ PMI_FD: String(fd) })).not.toThrow();
-  server.close();
 });

@@ -1,6 +1,5 @@
-import { fstatSync, readFileSync } from "node:fs";
-import { CommunicationError } from "../../base/errors.js";
 import type { Abi } from "./abi.js";
+import { statusOf, upwards } from "./processes.js";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -41,61 +40,18 @@ export function launchedBy(environment: Environment): Launched | null {
 }
 
 /**
- * Throws CommunicationError where the connection to the launcher was lost on the way. Hydra hands it on as an open file, which Node closes in what it
- * starts; the library would end the process without a word of that.
- */
-export function checkConnection({ PMI_FD }: Environment): void {
-  if (PMI_FD === undefined || isOpen(Number(PMI_FD))) return;
-  throw new CommunicationError({
-    rule: "A rank of MPICH's mpirun inherits an open file (PMI_FD) over which ranks find each other",
-    got: `none with its number ${PMI_FD}: npx and other programs of Node do not pass it on`,
-    fix: "Start node_modules/.bin/evenkeel or node itself, or tell mpirun -pmi-port",
-  });
-}
-
-function isOpen(file: number): boolean {
-  try {
-    return fstatSync(file).isSocket();
-  } catch {
-    return false;
-  }
-}
-
-/**
  * Whether the launcher's process on this machine is still there. A rank whose launcher was killed has nobody left to end it when
  * another rank fails: Open MPI 4.1's ranks then live on. Between the two may stand wrappers (npx, a shell), so the launcher is the
  * first process upwards that lacks the variable. Where the system shows no processes (/proc), the parent alone is watched.
  */
 export function watchLauncher(variable: string): () => boolean {
   const parent = process.ppid;
-  let pid = parent;
-  while (pid > 1 && isRank(pid, variable)) pid = statusOf(pid)?.parent ?? 0;
-  const started = pid > 1 ? statusOf(pid)?.started : undefined;
+  const { above } = upwards(variable);
+  const started = above > 1 ? statusOf(above)?.started : undefined;
   return () => {
     if (process.ppid !== parent) return false;
     if (started === undefined) return true;
-    const now = statusOf(pid);
+    const now = statusOf(above);
     return now !== null && now.started === started && !now.ended;
   };
-}
-
-function isRank(pid: number, variable: string): boolean {
-  try {
-    return `\0${readFileSync(`/proc/${pid}/environ`, "latin1")}`.includes(`\0${variable}=`);
-  } catch {
-    // Another user's, as Slurm's own: no rank.
-    return false;
-  }
-}
-
-/** A process's parent, the time of its start (numbers are used again) and whether it has ended; proc(5), fields 3, 4 and 22. */
-function statusOf(pid: number): { parent: number; started: string; ended: boolean } | null {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
-    // Before it stands the name, which may hold spaces and parentheses.
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return { parent: Number(fields[1]), started: fields[19]!, ended: fields[0] === "Z" || fields[0] === "X" };
-  } catch {
-    return null;
-  }
 }

@@ -3,6 +3,7 @@ import { CommunicationError } from "../../base/errors.js";
 import { heap } from "../../memory/heap.js";
 import type { TypeName } from "../calls.js";
 import { type Abi, abis, type Handle } from "./abi.js";
+import type { TakeFile } from "./connection.js";
 
 /** The loader of foreign functions, as far as it is used here. */
 export interface Koffi {
@@ -102,6 +103,11 @@ function typesOf(signature: string, handle: Abi["handle"]): string[] {
   return [...signature].map((letter) => types[letter]!);
 }
 
+type SystemCall = (number: number, a: number, b: number, c: number) => number;
+/** Linux's numbers, the same on every processor: pidfd_open(2) and, from 5.6 on, pidfd_getfd(2). */
+const PIDFD_OPEN = 434;
+const PIDFD_GETFD = 438;
+
 /** The largest that either writes (MPI_MAX_LIBRARY_VERSION_STRING of MPICH). */
 const TEXT_BYTES = 8192;
 
@@ -118,6 +124,7 @@ export class Mpi {
   readonly operations: Readonly<Record<Combination, Handle>>;
   /** Lets another process have the core, if one waits for it. */
   readonly yieldCore: () => void;
+  readonly takeFile: TakeFile;
   private readonly library: Library;
   private buffer: ArrayBufferLike | null = null;
   private heapStart = 0;
@@ -149,6 +156,11 @@ export class Mpi {
     this.types = this.constants(types);
     this.operations = this.constants(operations);
     this.yieldCore = this.library.func("sched_yield", "int", []);
+    const syscall = this.library.func("syscall", "long", ["long", "long", "long", "long"]) as SystemCall;
+    this.takeFile = (pid, file) => {
+      const process = syscall(PIDFD_OPEN, pid, 0, 0);
+      return process < 0 ? process : syscall(PIDFD_GETFD, process, file, 0);
+    };
   }
 
   /** What native code calls a place in the heap. */

@@ -1,5 +1,6 @@
 import { inspect } from "node:util";
 import { StateError } from "../../base/errors.js";
+import { withAlarm } from "./alarm.js";
 import type { Farewell } from "./farewell.js";
 import { type Launched, watchLauncher } from "./launcher.js";
 import type { Mpi } from "./library.js";
@@ -7,11 +8,15 @@ import { type Line, nap } from "./line.js";
 
 /** Only the main thread calls the library (MPI_THREAD_FUNNELED). */
 const FUNNELED = 1;
+/** Seconds that the others have at least to start: a launcher may take its time over many machines. */
+const STARTING = 60;
 /** Milliseconds between two looks at the launcher. */
 const LOOK_MS = 1000;
 /** Milliseconds of waiting for the others at the end before it leaves the core to them. */
 const BUSY_END_MS = 20;
 const END_NAP_MS = 5;
+/** Milliseconds for a launcher to pass on why a rank ends all. */
+const LAST_WORDS_MS = 100;
 
 /** A group as far as its end goes. */
 export interface Ending {
@@ -33,11 +38,16 @@ export class Lifetime {
   constructor(
     private readonly mpi: Mpi,
     launched: Launched,
+    /** Seconds that a call may take. */
+    timeout: number,
   ) {
     const { call } = mpi;
     this.launcherIsThere = watchLauncher(launched.variable);
     if (!mpi.number("MPI_Initialized", call.MPI_Initialized)) {
-      mpi.number("MPI_Init_thread", (provided) => call.MPI_Init_thread(0, 0, FUNNELED, provided));
+      const seconds = Math.max(timeout, STARTING);
+      const late = `evenkeel: a rank ends, since in ${seconds} seconds not all others came to initDistributed(): look for one that ended before it`;
+      const start = (provided: number) => call.MPI_Init_thread(0, 0, FUNNELED, provided);
+      withAlarm(seconds, late, () => mpi.number("MPI_Init_thread", start));
     }
     process.on("uncaughtExceptionMonitor", (error) => {
       this.uncaught = { error };
@@ -83,6 +93,8 @@ export class Lifetime {
   abort(reason: string, code = 1): void {
     this.ended = true;
     process.stderr.write(`evenkeel: ${this.name} ends all ranks: ${reason}\n`);
+    // Hydra ends when it hears of the abort, whatever it still has to pass on of what ranks said.
+    nap(LAST_WORDS_MS);
     this.mpi.call.MPI_Abort(this.mpi.world, code);
   }
 

@@ -1,0 +1,46 @@
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import ts from "typescript";
+import { expect, test } from "vitest";
+import { withAlarm } from "./alarm.js";
+
+const source = readFileSync(new URL("./alarm.ts", import.meta.url), "utf8");
+const compiled = ts.transpile(source, { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 });
+
+/** A program that stays in one call for so many milliseconds, as MPI_Init does, with an alarm after `alarm` seconds. */
+const run = (milliseconds: number, alarm = 0.5) =>
+  spawnSync(
+    process.execPath,
+    [
+      "--input-type=module",
+      "-e",
+      `${compiled}
+      const wait = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ${milliseconds});
+      withAlarm(${alarm}, "nobody came", wait);
+      setTimeout(() => console.log("done"), 700);`,
+    ],
+    { encoding: "utf8", timeout: 20_000 },
+  );
+
+test("who waits too long in one call ends with a reason", () => {
+  const { signal, stdout, stderr } = run(10_000);
+  expect([signal, stdout, stderr]).toEqual(["SIGKILL", "", "nobody came\n"]);
+});
+
+test.each([
+  ["who does not", 1, 0.5],
+  ["who may wait for months", 500, 1e7],
+  ["who may wait for ever", 500, Number.POSITIVE_INFINITY],
+])("%s goes on undisturbed", (_who, milliseconds, alarm) => {
+  const { status, stdout, stderr } = run(milliseconds, alarm);
+  expect([status, stdout, stderr]).toEqual([0, "done\n", ""]);
+});
+
+test("what the call gives and throws is handed on", () => {
+  expect(withAlarm(60, "", () => 7)).toBe(7);
+  expect(() =>
+    withAlarm(60, "", () => {
+      throw new RangeError("no MPI");
+    }),
+  ).toThrow("no MPI");
+});
