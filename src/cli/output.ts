@@ -1,5 +1,5 @@
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { FileError } from "../base/errors.js";
 import type { TrainingEvent } from "../base/events.js";
 import { fileReason, writeAtomically } from "../io/files/atomic_file.js";
@@ -8,8 +8,15 @@ import { type ReportInput, type ReportTable, renderReport } from "../train/index
 /** Makes the folder for a command's files now, so that a wrong path is known before hours of training. */
 export function makeFolder(wanted: string | undefined): string {
   const folder = wanted ?? freeName(join("runs", timeStamp(new Date())));
-  asFileError(`The folder ${folder} must be there or be made`, () => mkdirSync(folder, { recursive: true }));
+  asFileError(`The folder ${folder} must be there or be made`, () => makeWithParents(folder));
   return folder;
+}
+
+/** Node's own recursive mkdir asks for ever where a parent is there but what is made in it is not, as in /proc. */
+function makeWithParents(folder: string): void {
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return;
+  makeWithParents(dirname(folder));
+  mkdirSync(folder);
 }
 
 function timeStamp(time: Date): string {

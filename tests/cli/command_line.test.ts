@@ -96,6 +96,14 @@ describe("failures", () => {
     expect(code).toBe(1);
     expect(err).toMatch(/folder a_file\/sub must be there/);
   });
+
+  it.skipIf(process.platform !== "linux")(
+    "a folder that can never be made is told, and nothing waits for it",
+    async () => {
+      const { code, err } = await evenkeel("train", "--out", "/proc/none/sub");
+      expect([code, err]).toEqual([1, expect.stringMatching(/folder \/proc\/none\/sub must be there/)]);
+    },
+  );
 });
 
 describe("train", () => {
