@@ -31,15 +31,15 @@ export const ways = {
   }),
 };
 
-/** Bytes of all ranks' data together up to which "ordered" sums are gathered whole (mpi_communicator.ts). */
-export const WHOLE_BYTES = 1 << 16;
+/** Bytes of a rank up to which "ordered" sums are gathered whole (mpi_communicator.ts). */
+export const WHOLE_BYTES = 1 << 15;
 /** Bytes from which MPI libraries halve and double rather than send everything: between 2 and 10 KiB in both. */
 const LIBRARY_BYTES = 1 << 13;
 
 /** Kinds of messages: which way each goes, and in which line of the fit its own cost stands. */
 export const kinds = {
-  ordered: (bytes, ranks) =>
-    bytes * ranks <= WHOLE_BYTES
+  ordered: (bytes) =>
+    bytes <= WHOLE_BYTES
       ? { way: "gather by doubling", line: "ordered, whole" }
       : { way: "parts to all, then ring", line: "ordered, in parts" },
   library: (bytes) =>
@@ -97,6 +97,9 @@ export function synchronizationTime(channels, ranks, on) {
   return forward + messageTime("ordered", 8 * 2 * channels, ranks, on);
 }
 
+/** As GradientReducer's, in bytes. */
+const usualBucket = (bytes, ranks) => Math.max(Math.min(bytes / 8, 1 << 20), ranks << 15);
+
 /**
  * A step of data-parallel training: what a rank computes, what of the gradients' message is not hidden behind backward, and
  * the messages of synchronized normalizations, of which nothing can be hidden. `hidden`: the share of the
@@ -107,8 +110,8 @@ export function synchronizationTime(channels, ranks, on) {
  * @param {On & { sums?: "ordered" | "library", hidden?: number, bucketBytes?: number, statistics?: On & { ranks?: number } }} on
  */
 export function stepTime({ compute, parameters, channels = [] }, ranks, on) {
-  const { sums = "ordered", hidden = 0, bucketBytes = 1 << 20, statistics = on } = on;
   const bytes = 4 * parameters;
+  const { sums = "ordered", hidden = 0, bucketBytes = usualBucket(bytes, ranks), statistics = on } = on;
   const whole = messageTime(sums, bytes, ranks, on);
   const bucket = messageTime(sums, Math.min(bucketBytes, bytes), ranks, on);
   const rest = bytes % bucketBytes;

@@ -9,8 +9,11 @@ const DEVICE = "ek0";
 const hosts = ["10.77.0.1", "10.77.0.2"];
 /** Bytes of a packet over TUN devices, each of which the relay handles by itself. */
 const RELAYED_BYTES = 16384;
-/** Bytes that may go at once before the rate holds: less makes 10 Gbit/s slower, as the kernel looks seldom. */
-const BURST = "256kb";
+/**
+ * What may go at once before the rate holds, in bytes at least and in seconds of it. Less than the largest piece that TCP hands down is cut into packets
+ * by the processor, and fast links want more, as the kernel looks seldom.
+ */
+const BURST = { bytes: 72_000, seconds: 2e-4 };
 
 const relay = fileURLToPath(new URL("./relay.js", import.meta.url));
 
@@ -89,7 +92,8 @@ export function openNetwork({ bitsPerSecond = Infinity, delay = 0 } = {}) {
       run("ip", "-n", side, "addr", "add", `${hosts[i]}/24`, "dev", DEVICE);
       run("ip", "-n", side, "link", "set", DEVICE, "up");
       if (bitsPerSecond < Infinity) {
-        const limit = ["rate", `${bitsPerSecond}bit`, "burst", BURST, "limit", "16mb"];
+        const burst = Math.ceil(Math.max(BURST.bytes, (bitsPerSecond / 8) * BURST.seconds));
+        const limit = ["rate", `${bitsPerSecond}bit`, "burst", `${burst}`, "limit", "16mb"];
         run("tc", "-n", side, "qdisc", "add", "dev", DEVICE, "root", "tbf", ...limit);
       }
     }

@@ -1,5 +1,5 @@
 // How much of the time that messages take is hidden behind backward, for two ranks of one thread each. After npm run build:
-//   node bench/scaling/overlap.mjs [--mpi openmpi|mpich] [--gbits 1] [--buckets 1048576,...] [--models "MLP,CNN 28x28"] [--milliseconds 90]
+//   node bench/scaling/overlap.mjs [--mpi openmpi|mpich] [--gbits 1] [--buckets usual,1048576,...] [--models "MLP,CNN 28x28"] [--milliseconds 90] [--rounds 8]
 // With --gbits the ranks are in network namespaces joined by a link of that rate (Linux, root); without, they share this machine's memory.
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -14,15 +14,19 @@ const { values } = parseArgs({
   options: {
     mpi: { type: "string" },
     gbits: { type: "string" },
-    buckets: { type: "string", default: `${1 << 20}` },
+    buckets: { type: "string", default: "usual" },
     models: { type: "string", default: models.map(({ name }) => name).join(",") },
     milliseconds: { type: "string", default: "90" },
+    rounds: { type: "string", default: "8" },
     rank: { type: "boolean", default: false },
   },
 });
 
-/** Milliseconds of a step with messages during backward, with one after it, and with none; and what a reducer counted. */
-function timeModel({ build, batch, inner, optimizer: optimizerOf }, communicator, buckets, sample) {
+/**
+ * Milliseconds of a step with messages during backward, with one after it, with a barrier there (what waiting for the other rank
+ * takes, whatever is sent), and with neither; and what a reducer counted.
+ */
+function timeModel({ build, batch, inner, optimizer: optimizerOf }, communicator, buckets, pace) {
   const { rank, size } = communicator;
   manualSeed(7);
   const model = build((c) => new nn.BatchNorm2d(c));
@@ -42,22 +46,35 @@ function timeModel({ build, batch, inner, optimizer: optimizerOf }, communicator
       then?.();
       optimizer.step();
     });
-  return buckets.map((bucketBytes) => {
-    const reducer = new GradientReducer(communicator, parameters, { gradients: "sum", bucketBytes });
-    const quiet = (then) => reducer.noSync(() => step(then));
-    const times = timeInTurns(
-      communicator,
-      {
-        none: { body: () => quiet() },
-        overlap: { body: () => step() },
-        after: { body: () => quiet(() => sumGradients(communicator, parameters)) },
-      },
-      { sample, rounds: 8 },
-    );
-    const { statistics } = reducer;
-    reducer.close();
-    return { bucketBytes, times, statistics };
-  });
+  const reducers = buckets.map(
+    (bytes) =>
+      new GradientReducer(communicator, parameters, {
+        gradients: "sum",
+        ...(bytes === "usual" ? {} : { bucketBytes: Number(bytes) }),
+      }),
+  );
+  /** A step in which only this reducer sends, or none. */
+  const by = (sending, then) =>
+    reducers
+      .filter((r) => r !== sending)
+      .reduce(
+        (body, r) => () => r.noSync(body),
+        () => step(then),
+      )();
+  const ways = {
+    none: { body: () => by(null) },
+    barrier: { body: () => by(null, () => communicator.barrier()) },
+    after: { body: () => by(null, () => sumGradients(communicator, parameters)) },
+    ...Object.fromEntries(reducers.map((r, i) => [buckets[i], { body: () => by(r) }])),
+  };
+  const times = timeInTurns(communicator, ways, pace);
+  const rows = reducers.map((r, i) => ({
+    bytes: buckets[i],
+    during: times[buckets[i]].ms,
+    statistics: r.statistics,
+  }));
+  for (const r of reducers) r.close();
+  return { none: times.none.ms, barrier: times.barrier.ms, after: times.after.ms, rows };
 }
 
 function runRank() {
@@ -66,17 +83,20 @@ function runRank() {
   const family = process.env.OMPI_COMM_WORLD_SIZE ? "Open MPI" : "MPICH";
   const chosen = models.filter(({ name }) => values.models.split(",").includes(name));
   for (const model of chosen) {
-    const buckets = values.buckets.split(",").map(Number);
-    const rows = timeModel(model, communicator, buckets, Number(values.milliseconds));
+    const pace = { sample: Number(values.milliseconds), rounds: Number(values.rounds) };
+    const { none, barrier, after, rows } = timeModel(model, communicator, values.buckets.split(","), pace);
     if (communicator.rank > 0) continue;
-    for (const { bucketBytes, times, statistics: s } of rows) {
-      const [none, after, overlap] = [times.none, times.after, times.overlap].map((t) => t.ms);
-      const share = (after - overlap) / (after - none);
-      const milliseconds = (seconds) => ((1000 * seconds) / s.passes).toFixed(2);
+    const text = (ms) => ms.toFixed(2);
+    process.stdout.write(
+      `${family}, ${model.name}: not sent ${text(none)} ms, a barrier ${text(barrier)}, sent after backward ${text(after)}\n`,
+    );
+    for (const { bytes, during, statistics: s } of rows) {
+      const share = (without) => `${((100 * (after - during)) / (after - without)).toFixed(0)} %`;
+      const perPass = (count) => (count / s.passes).toFixed(1);
       process.stdout.write(
-        `${family}, ${model.name}, buckets of ${bucketBytes}: none ${none.toFixed(2)} ms, overlap ${overlap.toFixed(2)}, ` +
-          `after ${after.toFixed(2)}; hidden ${(100 * share).toFixed(0)} %; ${s.messages / s.passes} messages a step, ` +
-          `${s.hidden / s.passes} come by its end, ${milliseconds(s.sending)} ms in backward, ${milliseconds(s.waiting)} after it\n`,
+        `  buckets of ${bytes === "usual" ? "the usual size" : bytes}: sent during it ${text(during)} ms; hidden ${share(barrier)} of the message, ` +
+          `${share(none)} with waiting for the other rank; ${perPass(s.messages)} messages, ${perPass(s.hidden)} come by ` +
+          `backward's end, ${perPass(1000 * s.sending)} ms in it, ${perPass(1000 * s.waiting)} after it\n`,
       );
     }
   }
@@ -87,7 +107,7 @@ async function main() {
   try {
     for (const mpi of values.mpi ? [values.mpi] : Object.keys(launchers).filter(isInstalled)) {
       const program = [fileURLToPath(import.meta.url), "--rank", ...process.argv.slice(2)];
-      const { code, output } = await launch(mpi, 2, program, { network, timeout: 300 });
+      const { code, output } = await launch(mpi, 2, program, { network, timeout: 590 });
       process.stdout.write(output);
       if (code !== 0) throw new Error(`${mpi} ended with code ${code}`);
     }

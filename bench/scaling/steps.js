@@ -12,6 +12,15 @@ function checkAlike(communicator, { parameters }, name) {
   }
 }
 
+/** Steps until the compiler has seen enough of them: as many on all ranks. */
+function warmUp(communicator, { step }, milliseconds) {
+  const start = performance.now();
+  for (let i = 0; i < 3; i++) step();
+  const took = Float64Array.of((performance.now() - start) / 3);
+  communicator.allReduce(took, "max");
+  for (let left = milliseconds / took[0]; left > 0; left--) step();
+}
+
 /**
  * Milliseconds of a training step, by model. alone: one rank with its own batch, the others asleep. beside: every rank by itself at the
  * same time, without messages: what the cores' shared memory and clock leave. in step: so, but each waits for the slowest after every
@@ -43,9 +52,10 @@ export function timeSteps({ ordered }, pace, names) {
       const synchronized =
         model.normalized && training(model, { communicator: ordered, synchronized: true, seed: 1 + rank });
       if (synchronized) ways["weak synchronized"] = { body: () => synchronized.step() };
+      warmUp(ordered, own, pace.warmUp);
       const all = [joined, after, ...(synchronized ? [synchronized] : [])];
       for (const one of all) {
-        for (let i = 0; i < 3; i++) one.step();
+        warmUp(ordered, one, pace.warmUp);
         checkAlike(ordered, one, model.name);
       }
       const times = timeInTurns(ordered, ways, pace);

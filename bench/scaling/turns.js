@@ -1,10 +1,10 @@
 import { summary } from "../measure.js";
 import { meetAsleep } from "./group.js";
 
-/** Milliseconds a sample and samples. */
+/** Milliseconds a sample, samples, and milliseconds before the first. */
 export const paces = {
-  full: { messages: { sample: 3, rounds: 15 }, steps: { sample: 20, rounds: 11 } },
-  quick: { messages: { sample: 1, rounds: 3 }, steps: { sample: 1, rounds: 2 } },
+  full: { messages: { sample: 3, rounds: 15 }, steps: { sample: 60, rounds: 11, warmUp: 1500 } },
+  quick: { messages: { sample: 1, rounds: 3 }, steps: { sample: 1, rounds: 2, warmUp: 1 } },
 };
 
 const MOST_CALLS = 4000;

@@ -95,8 +95,8 @@ describe("predictions", () => {
     expect(messageTime("ordered", 80_000, 8, on)).toBeCloseTo(1e-6 + 14e-5 + 8e-3 + 14e-4 + 14e-4, 12);
     expect(messageTime("ordered", 80_000, 1, on)).toBe(0);
     expect(messageTime("ordered", 4000, 2, { lines, network: memory })).toBeCloseTo(5e-6, 12);
-    expect(kinds.ordered(1 << 15, 2).line).toBe("ordered, whole");
-    expect(kinds.ordered(1 << 15, 4).line).toBe("ordered, in parts");
+    expect(kinds.ordered(1 << 15).line).toBe("ordered, whole");
+    expect(kinds.ordered((1 << 15) + 1).line).toBe("ordered, in parts");
   });
 
   test("a step is computing, what of the gradients is not hidden, and synchronization", () => {
