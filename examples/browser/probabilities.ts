@@ -30,7 +30,7 @@ export class Probabilities {
       figure.textContent = percent(p, 0);
       row.classList.toggle("best", digit === best);
     }
-    this.say(step === 0 ? "A guess: the network has not learned anything yet." : verdict(best, probabilities[best]!));
+    this.say(step === 0 ? "A guess: not trained." : verdict(best, probabilities[best]!));
   }
 
   clear(): void {
@@ -39,10 +39,13 @@ export class Probabilities {
       figure.textContent = "–";
       row.classList.remove("best");
     }
-    this.say("Draw something, and its probabilities appear here.");
+    this.say("Draw something.");
   }
 
-  /** A live region is read aloud whenever it is written, so it is written only when it changes. */
+  /**
+   * No text has more lines than CSS keeps for it: the pad would move under the pen.
+   * A live region is read aloud whenever it is written, so it is written only when it changes.
+   */
   private say(text: string): void {
     if (this.verdict.textContent !== text) this.verdict.textContent = text;
   }

@@ -68,7 +68,7 @@ class Session {
   async live(): Promise<never> {
     this.describeDevice("cpu");
     await this.guarded(() => this.restart());
-    this.say("idle", "Ready. Start trains the network on 1,437 handwritten digits.");
+    this.say("idle", "Ready to learn 1,437 handwritten digits.");
     for (;;) {
       const request = inbox.shift();
       if (request) await this.guarded(() => this.answer(request));
@@ -154,8 +154,7 @@ class Session {
     if (this.training!.step >= this.roundEnd) this.roundEnd += ROUND;
     this.running = true;
     this.speed.clear();
-    if (this.settings.device === "webgpu")
-      this.say("preparing", "Compiling shaders: the first step on a GPU takes longer.");
+    if (this.settings.device === "webgpu") this.say("preparing", "Compiling shaders for the first step.");
     else this.say("running", "Training.");
   }
 

@@ -173,6 +173,39 @@ describe.skipIf(!chromiumPath)("the demo page (skipped where no chromium is inst
     for (const label of charts) expect(label).toMatch(/ at step \d+: .* \d/);
   });
 
+  test.each([
+    [1280, 720],
+    [360, 740],
+  ])("the pad stays where it is while the page learns and reads (%i x %i)", async (width, height) => {
+    const page = await open("isolated", { viewport: { width, height } });
+    // Of the whole card, since a page that gets shorter moves what is on it when it was scrolled to its end.
+    const seen = await page.evaluateHandle(() => {
+      const [pad, card] = [document.getElementById("pad")!, document.querySelector(".drawing")!];
+      const places = new Map<string, string>();
+      const look = () => {
+        const where = [pad.getBoundingClientRect().top + scrollY, card.getBoundingClientRect().bottom + scrollY].join();
+        const texts = ["status", "device-note", "verdict"].map((id) => document.getElementById(id)!.textContent);
+        if (!places.has(where)) places.set(where, texts.join(" | "));
+        requestAnimationFrame(look);
+      };
+      look();
+      return places;
+    });
+    await draw(page, 2);
+    await until(page, "verdict", /^A guess/);
+    await page.click("#run");
+    await untilStep(page, 20);
+    for (let round = 0; round < 3; round++) {
+      await page.click("#clear");
+      await until(page, "verdict", /^Draw something/);
+      await draw(page, 3);
+      await until(page, "verdict", /a \d\.$/i);
+      await untilStep(page, 20 * (round + 2));
+    }
+    const places = await page.evaluate((places) => [...places], seen);
+    expect(places, places.map((place) => place.join(": ")).join("\n")).toHaveLength(1);
+  });
+
   test("without the headers it says that there is one thread, and trains", async () => {
     const page = await open("plain");
     expect(await text(page, "device-note")).toContain("one thread: the page is not cross-origin isolated");
@@ -218,7 +251,7 @@ describe.skipIf(!chromiumPath)("the demo page (skipped where no chromium is inst
     await page.click("#run");
     await reach95(page, 150_000);
     await draw(page, 3);
-    await until(page, "verdict", /a 3\.$/i, 20_000);
+    await until(page, "verdict", /a 3\.$/i, 60_000);
     const [step, accuracy] = [await number(page, "step"), await number(page, "accuracy")];
     await page.selectOption("#device", "cpu");
     await until(page, "device-note", /^CPU/);
