@@ -14,3 +14,4 @@ export { finalizeDistributed } from "./finalize.js";
 export { GradientReducer, type GradientReducerOptions, type ReducerStatistics } from "./gradient_reducer.js";
 export { type DistributedOptions, initDistributed } from "./init.js";
 export { abortGroup, type GroupDescription, type GroupOptions, joinGroup, sharedGroup } from "./shared_group.js";
+export { checkSameParameters } from "./unlike.js";

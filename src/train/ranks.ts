@@ -1,7 +1,7 @@
 import type { Communicator } from "../base/communicator.js";
 import { DeviceError, OptionError } from "../base/errors.js";
 import { globalRandom, Random, type RandomState } from "../base/random.js";
-import { broadcastState } from "../distributed/copies.js";
+import { broadcastState, broadcastTensors } from "../distributed/copies.js";
 import { gatherJson, onAllRanks } from "../distributed/together.js";
 import type { ReadLoopOptions } from "./loop_options.js";
 import type { BatchSource } from "./parts.js";
@@ -66,11 +66,14 @@ const isShardOf = ({ shard }: BatchSource, { rank, size }: Communicator): boolea
 const describeShard = ({ shard }: BatchSource): string =>
   shard && shard.size > 1 ? `the shard of rank ${shard.rank} of ${shard.size}` : "a loader without a shard";
 
-/** Gives all ranks one start: the model and the order of batches of rank 0. Throws OptionError on all where they are set to different work. */
-export function startTogether(options: ReadLoopOptions): void {
+/**
+ * Gives all ranks one start: the model and the order of batches of rank 0; once steps are done each has buffers of its own.
+ * Throws OptionError on all where they are set to different work.
+ */
+export function startTogether(options: ReadLoopOptions, step: number): void {
   const { communicator, model, train } = options;
   if (communicator.size === 1) return;
-  const all = gatherJson(communicator, { ...common(options), state: train.state });
+  const all = gatherJson(communicator, { ...common(options), "steps done": step, state: train.state });
   const { state, ...first } = all[0]!;
   for (const key of Object.keys(first) as (keyof typeof first)[]) {
     const given = all.map((facts) => facts[key]);
@@ -82,7 +85,8 @@ export function startTogether(options: ReadLoopOptions): void {
       }),
     );
   }
-  broadcastState(communicator, model);
+  if (step === 0) broadcastState(communicator, model);
+  else broadcastTensors(communicator, model.parameters(), 0);
   if (communicator.rank > 0) train.state = state;
 }
 

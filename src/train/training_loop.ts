@@ -4,6 +4,7 @@ import { globalRandom } from "../base/random.js";
 import { numberOfElements } from "../base/shape.js";
 import { broadcastTensors } from "../distributed/copies.js";
 import { onAllRanks } from "../distributed/together.js";
+import { checkSameParameters } from "../distributed/unlike.js";
 import { scope } from "../memory/scope.js";
 import type { Module, StateDict, StateSource } from "../nn/module.js";
 import { clipGradNormAsync } from "../optim/index.js";
@@ -16,6 +17,7 @@ import { LossRecord } from "./loss_record.js";
 import { normKind } from "./norm_statistics.js";
 import type { BatchSource, SourceBatch } from "./parts.js";
 import { Pause } from "./pause.js";
+import { buffersOfOthers, type RankBuffers } from "./rank_buffers.js";
 import { randomOfRank, randomStates, spreadRandom, startTogether } from "./ranks.js";
 import { checkTrainingState, type TrainingState } from "./training_state.js";
 
@@ -147,7 +149,7 @@ export class TrainingLoop implements TrainerHandle {
     const { name, epochs, train, model, settings, seed, communicator } = this.options;
     if (this.step === 0 && seed !== undefined) globalRandom.seed(seed);
     if (this.position) train.state = this.position;
-    startTogether(this.options);
+    startTogether(this.options, this.step);
     this.gradients.open();
     if (this.step === 0) spreadRandom(this.options);
     if (communicator.rank === 0) warnOfSingles(model, train);
@@ -205,7 +207,7 @@ export class TrainingLoop implements TrainerHandle {
   }
 
   private async takeStep(batches: Iterator<SourceBatch>): Promise<Taken | null> {
-    const { optimizer, clipNorm, normStatisticsEverySteps: every } = this.options;
+    const { model, optimizer, clipNorm, communicator, normStatisticsEverySteps: every } = this.options;
     const step = this.step + 1;
     const watch = every !== undefined && (step === 1 || step % every === 0);
     const made = scope(() => this.gradients.next(batches, watch));
@@ -215,6 +217,7 @@ export class TrainingLoop implements TrainerHandle {
     const gradNorm = clipNorm === undefined ? null : await this.clip(clipNorm, step);
     const layers = (await made.layers?.()) ?? null;
     scope(() => optimizer.step());
+    if (step === 1) checkSameParameters(communicator, model);
     return { loss, gradNorm, layers };
   }
 
@@ -264,7 +267,8 @@ export class TrainingLoop implements TrainerHandle {
 
   /** Evaluation, schedule and early stopping; true when training ends here. */
   private async endEpoch(clock: () => void): Promise<boolean> {
-    const { scheduler, schedulerEvery } = this.options;
+    const { model, scheduler, schedulerEvery, communicator } = this.options;
+    checkSameParameters(communicator, model);
     await this.evaluateNow();
     const trainLoss = this.losses.meanSince(this.epochStart);
     const { loss: testLoss = null, accuracy: testAccuracy = null } = this.lastEvaluation ?? {};
@@ -331,6 +335,7 @@ export class TrainingLoop implements TrainerHandle {
       losses: this.losses.all(),
       lastEvaluation: this.lastEvaluation,
       model: model.stateDict(),
+      otherBuffers: buffersOfOthers(communicator, model),
       optimizer: optimizer.stateDict(),
       scheduler: scheduler?.stateDict() ?? null,
       stopping: this.stopping?.state ?? null,
@@ -356,7 +361,7 @@ export class TrainingLoop implements TrainerHandle {
         t.emptyLike().assign(t),
       ]);
       train.state = state.loader;
-      model.loadStateDict(state.model as StateDict);
+      model.loadStateDict({ ...(state.model as StateDict), ...this.ownBuffers(state) });
       try {
         optimizer.loadStateDict(state.optimizer as never);
         if (scheduler && state.scheduler !== null) scheduler.loadStateDict(state.scheduler as never);
@@ -374,6 +379,12 @@ export class TrainingLoop implements TrainerHandle {
     this.seconds = state.seconds;
     this.stepSeconds = state.stepSeconds;
     this.lastEvaluation = state.lastEvaluation;
+  }
+
+  /** What this rank had in buffers where others had something else. */
+  private ownBuffers({ otherBuffers = [], worldSize = 1 }: TrainingState): RankBuffers {
+    const { rank, size } = this.options.communicator;
+    return (size === worldSize && otherBuffers[rank - 1]) || {};
   }
 
   private restoreRandom({ random, otherRandom = [], worldSize = 1, step }: TrainingState): void {

@@ -3,6 +3,7 @@ import type { RandomState } from "../base/random.js";
 import type { DataLoaderState } from "../data/browser.js";
 import type { EarlyStoppingState } from "./early_stopping.js";
 import type { Evaluation } from "./evaluate.js";
+import type { RankBuffers } from "./rank_buffers.js";
 
 /** Everything that training needs to go on: plain data, tensors and typed arrays. */
 export interface TrainingState {
@@ -28,6 +29,8 @@ export interface TrainingState {
   readonly random: RandomState;
   /** Of the ranks from 1 on; missing where nobody thought of several. */
   readonly otherRandom?: readonly RandomState[];
+  /** Of the ranks from 1 on, where they are not those in `model`. */
+  readonly otherBuffers?: readonly RankBuffers[];
   /** Ranks that trained. */
   readonly worldSize?: number;
 }

@@ -24,10 +24,10 @@ const start = (size: number, input: TrainInput, job = "train") =>
     { timeout: 20 },
   );
 
-/** What rank 0 has, once it is sure that all ranks have the same, but for their random numbers and warnings. */
+/** What rank 0 has, once it is sure that all ranks have the same, but for their random numbers, warnings and buffers of their own. */
 async function train(size: number, input: TrainInput): Promise<Trained> {
   const [first, ...others] = valuesOf(await start(size, input));
-  for (const { random: _, warnings: __, ...other } of others) expect(first).toMatchObject(other);
+  for (const { random: _, warnings: __, buffers: ___, ...other } of others) expect(first).toMatchObject(other);
   return first!;
 }
 
@@ -90,6 +90,18 @@ describe("an end that all ranks agree on", () => {
     expect(losses).toHaveLength(6);
   });
 
+  it("parameters that are not the same on all ranks are an error on all, after the first step", async () => {
+    const outcomes = await start(3, { norm: "ownActNorm" });
+    for (const outcome of outcomes) {
+      expect(outcome).toMatchObject({
+        error: "CommunicationError",
+        message: expect.stringMatching(
+          /got 2\.weight and 1 others? on rank 1, 2\.weight and 1 others? on rank 2 unlike rank 0's/,
+        ),
+      });
+    }
+  });
+
   it("a loss that is not finite on one rank is an error on all, at the same step", async () => {
     const outcomes = await start(3, { spoil: { rank: 1, step: 4 } });
     for (const outcome of outcomes) {
@@ -100,18 +112,23 @@ describe("an end that all ranks agree on", () => {
 
 describe("checkpoints", () => {
   const path = () => join(folder, "run.evk");
-  const input = { norm: "sync", dropout: true } as const;
 
-  it("of several ranks go on with the same bits on as many", async () => {
-    const whole = await start(2, input);
-    await start(2, { ...input, path: path(), stop: { rank: 1, step: 7 } });
-    const resumed = await start(2, { ...input, path: path(), resume: true });
-    const hash = ({ lossHash, state, random }: Trained) => ({ lossHash, state, random });
-    expect(valuesOf(resumed).map(hash)).toEqual(valuesOf(whole).map(hash));
-    // Ranks drop different units.
-    const [a, b] = valuesOf(whole);
-    expect(a!.random).not.toEqual(b!.random);
-  });
+  it.each(["sync", "own", "ownRenorm"] as const)(
+    "of several ranks go on with the same bits on as many (%s)",
+    async (norm) => {
+      const input = { norm, dropout: true };
+      const whole = await start(2, input);
+      await start(2, { ...input, path: path(), stop: { rank: 1, step: 7 } });
+      const resumed = await start(2, { ...input, path: path(), resume: true });
+      const hash = ({ lossHash, state, random, buffers }: Trained) => ({ lossHash, state, random, buffers });
+      expect(valuesOf(resumed).map(hash)).toEqual(valuesOf(whole).map(hash));
+      // Ranks drop different units.
+      const [a, b] = valuesOf(whole);
+      expect(a!.random).not.toEqual(b!.random);
+      // And keep statistics of their own parts.
+      if (norm !== "sync") expect(a!.buffers).not.toEqual(b!.buffers);
+    },
+  );
 
   it("go on with the same batches on another number, and say so", async () => {
     const plain: TrainInput = { norm: "sync" };

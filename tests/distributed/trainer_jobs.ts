@@ -2,13 +2,23 @@ import type { Tensor } from "../../src/autograd/index.js";
 import type { Communicator } from "../../src/base/communicator.js";
 import { globalRandom, manualSeed } from "../../src/base/random.js";
 import { DataLoader } from "../../src/data/browser.js";
-import { BatchNorm1d, Dropout, Linear, Module, ReLU, Sequential, SyncBatchNorm } from "../../src/nn/index.js";
+import {
+  ActNorm,
+  BatchNorm1d,
+  BatchRenorm,
+  Dropout,
+  Linear,
+  Module,
+  ReLU,
+  Sequential,
+  SyncBatchNorm,
+} from "../../src/nn/index.js";
 import { AdamW } from "../../src/optim/index.js";
 import { Trainer, type TrainerOptions } from "../../src/train/index.js";
 import { data, loss } from "../training/small_run.js";
 
 export interface TrainInput {
-  readonly norm?: "sync" | "own";
+  readonly norm?: keyof typeof norms;
   readonly dropout?: boolean;
   readonly batchSize?: number;
   readonly samples?: number;
@@ -33,6 +43,8 @@ export interface Trained {
   readonly testAccuracy: number | null;
   /** All parameters, then all buffers. */
   readonly state: number[];
+  /** The buffers on this rank after the last step. */
+  readonly buffers: readonly number[];
   /** The generator as training ended. */
   readonly random: readonly number[];
   /** The trainer's own. */
@@ -51,15 +63,20 @@ class InPairs extends Module {
   }
 }
 
+const norms = {
+  sync: (communicator: Communicator) => [new SyncBatchNorm(8, { communicator })],
+  own: () => [new InPairs(4), new BatchNorm1d(4), new InPairs(null)],
+  // Trains by its running statistics, those of each rank's own part.
+  ownRenorm: () => [new InPairs(4), new BatchRenorm(4, { rMax: 2, dMax: 1, momentum: 0.3 }), new InPairs(null)],
+  /** Sets its parameters by the rank's own part of the first batch. */
+  ownActNorm: () => [new InPairs(4), new ActNorm(4), new InPairs(null)],
+};
+
 function network(norm: TrainInput["norm"], communicator: Communicator, dropout: boolean): Module {
-  const norms = {
-    sync: () => [new SyncBatchNorm(8, { communicator })],
-    own: () => [new InPairs(4), new BatchNorm1d(4), new InPairs(null)],
-  };
   return new Sequential(
     // Without a bias, whose gradient in front of batch normalization is rounding alone, which Adam makes steps of.
     new Linear(3, 8, { bias: false }),
-    ...(norm ? norms[norm]() : []),
+    ...(norm ? norms[norm](communicator) : []),
     new ReLU(),
     ...(dropout ? [new Dropout(0.25)] : []),
     new Linear(8, 2),
@@ -76,6 +93,7 @@ export async function train(communicator: Communicator, input: TrainInput): Prom
   const model = network(norm, communicator, dropout);
   const shard = (is: boolean) => (is ? { shard: communicator } : {});
   const losses: number[] = [];
+  let buffers: number[] = [];
   const trainer = new Trainer({
     model,
     optimizer: new AdamW(model.parameters(), { lr: 0.01 }),
@@ -92,6 +110,7 @@ export async function train(communicator: Communicator, input: TrainInput): Prom
       {
         onStep({ step, loss }) {
           losses.push(loss);
+          buffers = model.buffers().flatMap((t) => [...t.dataSync()]);
           if (stop?.rank === communicator.rank && stop.step === step) trainer.stop();
           if (spoil?.rank === communicator.rank && spoil.step === step) {
             model.parameters()[0]!.assign(new Float32Array(24).fill(Number.NaN));
@@ -104,7 +123,8 @@ export async function train(communicator: Communicator, input: TrainInput): Prom
   if (resume) trainer.resume("auto");
   const { lossHash, reason, testLoss, testAccuracy } = await trainer.fit();
   const state = Object.values(model.stateDict()).flatMap((t) => [...t.dataSync()]);
-  return { losses, lossHash, reason, testLoss, testAccuracy, state, random: globalRandom.state.words, warnings };
+  const random = globalRandom.state.words;
+  return { losses, lossHash, reason, testLoss, testAccuracy, state, buffers, random, warnings };
 }
 
 export const trainerJobs = {
