@@ -23,7 +23,7 @@ export default defineConfig({
     provide: { requireWebGPU: process.env.EVENKEEL_REQUIRE_WEBGPU === "1", float16: false, share: 1 },
     include: ["src/**/*.test.ts", "tests/**/*.test.ts"],
     exclude: ["tests/runtime/**", "**/node_modules/**"],
-    testTimeout: 60_000,
+    testTimeout: 180_000,
     hookTimeout: 120_000,
     // Each file owns threads and a heap of its own; more files at once than cores only makes the timing tests noisy.
     maxWorkers: 2,
