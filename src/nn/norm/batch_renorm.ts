@@ -1,7 +1,7 @@
 import type { Tensor } from "../../autograd/index.js";
 import { batchNormEval } from "../../autograd/ops/batch_norm.js";
 import { batchRenorm, renormAffine } from "../../autograd/ops/batch_renorm.js";
-import type { GroupMoments } from "../../autograd/ops/sync_batch_norm.js";
+import type { GroupMoments } from "../../autograd/ops/group_moments.js";
 import { OptionError } from "../../base/errors.js";
 import { checkNumber } from "../../base/options.js";
 import type { Shape } from "../../base/shape.js";

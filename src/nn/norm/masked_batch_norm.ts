@@ -45,7 +45,7 @@ export class MaskedBatchNorm extends SynchronizedBatchNorm {
     if (mask === undefined || mask === null) return super.forward(x);
     const { axis, eps, numFeatures, running, padded } = this;
     checkChannels("MaskedBatchNorm", x.shape, axis, numFeatures);
-    if (this.shares) this.checkReach(x);
+    if (this.shares) this.group.checkReach(x);
     else if (x.device !== "cpu" || isTraced())
       return this.#byArithmetic(x, maskBeside("MaskedBatchNorm", mask, x, axis));
     const { plan, count } = compactBatch(readMask("MaskedBatchNorm", mask, x.shape, axis), x.shape, axis);

@@ -2,26 +2,24 @@ import type { Tensor } from "../../autograd/index.js";
 import type { Gathering } from "../../autograd/ops/column_parts.js";
 import { checkInputs } from "../../autograd/ops/fused_norm.js";
 import { groupGradient } from "../../autograd/ops/group_gradient.js";
-import { type GroupMoments, gatherMoments, normalizeByGroup } from "../../autograd/ops/sync_batch_norm.js";
-import { type Communicator, loopback } from "../../base/communicator.js";
-import { DeviceError, OptionError, ShapeError, StateError } from "../../base/errors.js";
+import type { GroupMoments } from "../../autograd/ops/group_moments.js";
+import { normalizeByGroup } from "../../autograd/ops/sync_batch_norm.js";
+import type { Communicator } from "../../base/communicator.js";
 import { checkChoice } from "../../base/options.js";
 import type { Shape } from "../../base/shape.js";
-import { currentTape } from "../../kernels/tape.js";
 import { scope } from "../../memory/scope.js";
 import type { NormName } from "../../norm/family.js";
 import { batchView } from "../../norm/views.js";
 import type { Module, Parameter } from "../module.js";
 import { BatchNormBase } from "./batch_norm.js";
+import { type CommunicatorOption, communicatorDefault, RankGroup } from "./rank_group.js";
 import type { RunningNormOptions } from "./running_norm.js";
 
 export type AffineGradients = "own" | "sum" | "mean";
 
 const affineChoices = ["own", "sum", "mean"] as const;
 
-export interface SynchronizedOptions extends RunningNormOptions {
-  /** The group of ranks to share statistics with; the default is this one rank alone. */
-  readonly communicator?: Communicator;
+export interface SynchronizedOptions extends RunningNormOptions, CommunicatorOption {
   /**
    * What backward leaves in the gradients of weight and bias: those of the rank's own elements ("own", default), to be reduced with
    * all others; or the sum over the ranks of the group, or that divided by their number, which the message of backward carries along.
@@ -30,7 +28,7 @@ export interface SynchronizedOptions extends RunningNormOptions {
 }
 
 export const synchronizedDefaults = {
-  communicator: loopback as Communicator,
+  ...communicatorDefault,
   affineGradients: "own" as AffineGradients,
 };
 
@@ -56,14 +54,15 @@ export interface ReducedGradients {
 export abstract class SynchronizedBatchNorm extends BatchNormBase {
   readonly communicator: Communicator;
   readonly affineGradients: AffineGradients;
-  /** Whether the ranks have found their layers to be alike. */
-  #met = false;
+  protected readonly group: RankGroup;
 
   constructor(layer: NormName, numFeatures: number | Shape, options?: SynchronizedOptions, own: object = {}) {
     super(layer, numFeatures, options, { ...synchronizedDefaults, ...own });
     const given = { ...synchronizedDefaults, ...options };
-    this.communicator = checkCommunicator(layer, options?.communicator ?? loopback);
     this.affineGradients = checkChoice(`${layer}: affineGradients`, given.affineGradients ?? "own", affineChoices);
+    const said = `${layer} of ${this.numFeatures} channels, affineGradients "${this.affineGradients}"`;
+    this.group = new RankGroup(layer, options?.communicator, said);
+    this.communicator = this.group.communicator;
   }
 
   /** What backward has done to the gradients of weight and bias; null where they are the rank's own. */
@@ -126,56 +125,10 @@ export abstract class SynchronizedBatchNorm extends BatchNormBase {
   }
 
   protected gatherMoments(x: Tensor, axis: number, samples: number): GroupMoments {
-    const { layer, communicator, weight, bias } = this;
+    const { layer, weight, bias } = this;
     checkInputs(layer, { x, weight, bias });
-    this.checkReach(x);
-    this.#meet();
-    const { view } = batchView(x.shape, axis);
-    return gatherMoments(x, { view, samples, communicator, layer });
+    return this.group.gatherMoments(x, batchView(x.shape, axis).view, samples);
   }
-
-  /** Messages are made of numbers that JavaScript reads now. */
-  protected checkReach(x: Tensor): void {
-    const { layer, communicator } = this;
-    if (x.device !== "cpu") {
-      throw new DeviceError({
-        rule: `${layer} over several ranks trains on the CPU, where their messages lie`,
-        got: `an input on ${x.device}`,
-        fix: "Bring the model back with await model.toCPU(), or train with one rank",
-      });
-    }
-    if (currentTape()) {
-      throw new StateError({
-        rule: `${layer} over several ranks sends messages, which a captured function cannot repeat`,
-        got: `a training forward with ${communicator.size} ranks inside capture`,
-        fix: "Leave capture out",
-      });
-    }
-  }
-
-  /** Once a layer: later messages have the length that all expect. */
-  #meet(): void {
-    if (this.#met) return;
-    const { layer, communicator, numFeatures, affineGradients } = this;
-    const said = `${layer} of ${numFeatures} channels, affineGradients "${affineGradients}"`;
-    const texts = communicator.allGather(new TextEncoder().encode(said)).map((t) => new TextDecoder().decode(t));
-    if (texts.some((t) => t !== texts[0])) {
-      throw new ShapeError({
-        rule: "Ranks normalize together with layers that are alike",
-        got: texts.map((t, rank) => `${t} on rank ${rank}`).join("; "),
-      });
-    }
-    this.#met = true;
-  }
-}
-
-export function checkCommunicator(owner: string, communicator: Communicator): Communicator {
-  if (typeof communicator?.allGather === "function" && communicator.size >= 1) return communicator;
-  throw new OptionError({
-    rule: `${owner}: communicator must be a Communicator`,
-    got: String(communicator),
-    fix: 'Take one from initDistributed() or joinGroup() of "evenkeel/distributed"',
-  });
 }
 
 /** The parameters in a model whose gradients its layers reduce themselves. */

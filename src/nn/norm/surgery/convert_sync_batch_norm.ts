@@ -4,8 +4,9 @@ import type { Module } from "../../module.js";
 import { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d } from "../batch_norm.js";
 import { BatchRenorm } from "../batch_renorm.js";
 import { MaskedBatchNorm } from "../masked_batch_norm.js";
+import { checkCommunicator } from "../rank_group.js";
 import { SyncBatchNorm } from "../sync_batch_norm.js";
-import { type AffineGradients, checkCommunicator, synchronizedDefaults } from "../synchronized.js";
+import { type AffineGradients, synchronizedDefaults } from "../synchronized.js";
 import { checkModel } from "./batch_norms.js";
 import { exchange, isOf, type Kind, running } from "./convert.js";
 
