@@ -4,6 +4,7 @@ import { joinGroup } from "../../src/distributed/index.js";
 import { setThreads } from "../../src/kernels/threads/pool.js";
 import { communicatorJobs } from "./communicator_jobs.js";
 import { parallelJobs } from "./parallel_jobs.js";
+import { statisticsJobs } from "./statistics_jobs.js";
 import { syncJobs } from "./sync_jobs.js";
 import { trainerJobs } from "./trainer_jobs.js";
 
@@ -11,6 +12,7 @@ import { trainerJobs } from "./trainer_jobs.js";
 const jobs: Record<string, (communicator: Communicator, input: never) => unknown> = {
   ...communicatorJobs,
   ...parallelJobs,
+  ...statisticsJobs,
   ...syncJobs,
   ...trainerJobs,
 };

@@ -65,6 +65,8 @@ class InPairs extends Module {
 
 const norms = {
   sync: (communicator: Communicator) => [new SyncBatchNorm(8, { communicator })],
+  /** Other layers with statistics of all ranks. */
+  shared: (communicator: Communicator) => [new InPairs(4), new ActNorm(4, { communicator }), new InPairs(null)],
   own: () => [new InPairs(4), new BatchNorm1d(4), new InPairs(null)],
   // Trains by its running statistics, those of each rank's own part.
   ownRenorm: () => [new InPairs(4), new BatchRenorm(4, { rMax: 2, dMax: 1, momentum: 0.3 }), new InPairs(null)],

@@ -2,21 +2,23 @@ import { noGrad, ones, type Tensor, tensor, zeros } from "../../autograd/index.j
 import { channelAffine } from "../../autograd/ops/channel_affine.js";
 import { columnMoments, standardize } from "../../autograd/ops/column_parts.js";
 import { checkFloating } from "../../autograd/ops/floating.js";
+import type { Communicator } from "../../base/communicator.js";
 import { checkChoice, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { scope } from "../../memory/scope.js";
 import { checkBatchStatistics, checkChannels } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
-import { batchView } from "../../norm/views.js";
+import { batchView, type ColumnCase } from "../../norm/views.js";
 import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { affineParameter } from "./affine_parameter.js";
+import { type CommunicatorOption, communicatorDefault, RankGroup } from "./rank_group.js";
 import { checkAxis } from "./running_norm.js";
 import { runningStatsMove } from "./running_stats.js";
 
 /** What weight holds: the logarithm of the scale, which keeps it positive, or the scale itself. */
 export type ActNormScale = "exp" | "linear";
 
-export interface ActNormOptions extends PlacementOptions {
+export interface ActNormOptions extends PlacementOptions, CommunicatorOption {
   readonly scale?: ActNormScale;
   /** Is added to the standard deviation of the first batch. */
   readonly eps?: number;
@@ -26,7 +28,9 @@ export interface ActNormOptions extends PlacementOptions {
 
 /**
  * An invertible affine step for flows, y = s (x + bias) for each channel, s = exp(weight). The first training batch sets
- * weight and bias so that its own outputs have mean 0 and variance 1; from then on both are plain parameters.
+ * weight and bias so that its own outputs have mean 0 and variance 1; from then on both are plain parameters. With a communicator that
+ * is the first batch of all its ranks, some of which may have no part of it: every rank calls forward, and they have the same weight
+ * and bias then, bit for bit. It is the only batch that sends a message.
  *
  * Shapes: x and y [..., C, ...], axis 0 being the batch.
  * State:  weight, bias [C]; initialized, int32: whether the first batch has been seen. Before it, evaluation is the identity.
@@ -37,6 +41,8 @@ export class ActNorm extends Module {
   initialized: Tensor | null = null;
   readonly scale: ActNormScale;
   readonly axis: number;
+  readonly communicator: Communicator;
+  readonly #group: RankGroup;
   eps: number;
 
   constructor(
@@ -48,10 +54,13 @@ export class ActNorm extends Module {
       scale: "exp" as ActNormScale,
       eps: family.ActNorm.eps as number,
       axis: 1,
+      ...communicatorDefault,
       ...placementDefaults,
     });
     const placed = readPlacement(o);
     checkPositiveInteger("ActNorm: numFeatures", numFeatures);
+    this.#group = new RankGroup("ActNorm", o.communicator, `ActNorm of ${numFeatures} channels`);
+    this.communicator = this.#group.communicator;
     this.scale = checkChoice("ActNorm: scale", o.scale, ["exp", "linear"]);
     this.eps = checkNonNegative("ActNorm: eps", o.eps);
     this.axis = checkAxis("ActNorm", o.axis);
@@ -100,15 +109,19 @@ export class ActNorm extends Module {
   }
 
   #initialize(x: Tensor): void {
-    const on = batchView(x.shape, this.axis);
-    checkBatchStatistics("ActNorm", x.shape, on);
     noGrad(() => {
-      const both = columnMoments({ x }, { view: on.view });
-      const [mean, variance] = [both.narrow(0, 0, 1), both.narrow(0, 1, 1)];
+      const { mean, variance } = this.#moments(x, batchView(x.shape, this.axis));
       const s = variance.sqrt().add(this.eps).reciprocal().cast(x.dtype);
       this.weight.assign(this.scale === "exp" ? s.log() : s);
       this.bias.assign(mean.neg().cast(x.dtype));
     });
     this.initialized!.assign([1]);
+  }
+
+  #moments(x: Tensor, on: ColumnCase): { mean: Tensor; variance: Tensor } {
+    if (this.#group.several) return this.#group.gatherMoments(x, on.view, x.shape[0]!);
+    checkBatchStatistics("ActNorm", x.shape, on);
+    const both = columnMoments({ x }, { view: on.view });
+    return { mean: both.narrow(0, 0, 1), variance: both.narrow(0, 1, 1) };
   }
 }

@@ -19,7 +19,9 @@ import { freezeAlike } from "./freeze.js";
 
 /** What a layer can have that one of another kind may have too. */
 type Source = Module & {
-  readonly featureShape: Shape;
+  readonly numFeatures: number;
+  /** Where it may have several axes. */
+  readonly featureShape?: Shape;
   readonly perFeature?: boolean;
   readonly conventions?: Required<ConventionOptions>;
   readonly parameterGradients?: GradientConvention;
@@ -67,6 +69,17 @@ export function running(
         ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)),
       });
     },
+  };
+}
+
+/** A layer that becomes another one of its kind, with the options that `keeps` names as they were. */
+export function same(type: new (features: number, options: object) => Module, keeps: readonly string[]): Kind {
+  return {
+    type,
+    takes: {},
+    needsStatistics: false,
+    activates: false,
+    make: (features, old, options) => new type(features as number, { ...pick(old, keeps), ...options }),
   };
 }
 
@@ -215,17 +228,18 @@ export function exchange(
 }
 
 function become(old: Source, path: string, { name, kind, options }: Target): Module {
-  const perFeature = old.perFeature === true || old.featureShape.length > 1;
+  const { featureShape = [old.numFeatures] } = old;
+  const perFeature = old.perFeature === true || featureShape.length > 1;
   if (kind.needsStatistics && !(old.runningVar instanceof Tensor)) {
     throw new StateError({
       rule: `${name} normalizes with the running statistics of the layer it replaces`,
       got: `${called(path, old)}, which has none`,
     });
   }
-  if (kind.type === GroupNorm && perFeature && old.featureShape.length === 1) {
+  if (kind.type === GroupNorm && perFeature && featureShape.length === 1) {
     throw new OptionError({
       rule: "GroupNorm has a weight for each channel, or for each feature of [C, ...]",
-      got: `${called(path, old)} with one for each feature of [${old.featureShape}]`,
+      got: `${called(path, old)} with one for each feature of [${featureShape}]`,
     });
   }
   if (old.activation && !kind.activates) {
@@ -236,7 +250,7 @@ function become(old: Source, path: string, { name, kind, options }: Target): Mod
     });
   }
   const typed = [old.weight, old.bias, old.runningMean].find((t) => t instanceof Tensor);
-  const by = kind.make(perFeature ? old.featureShape : old.featureShape[0]!, old, {
+  const by = kind.make(perFeature ? featureShape : featureShape[0]!, old, {
     ...(typed ? { dtype: typed.dtype, device: typed.device } : {}),
     ...options,
   });
@@ -244,9 +258,9 @@ function become(old: Source, path: string, { name, kind, options }: Target): Mod
   return by;
 }
 
-/** Weight, bias and statistics, where both layers have them: the same tensors, or the values where only one learns them. */
+/** Parameters and buffers that both layers have: the same tensors, or the values where only one learns them. */
 function handOver(old: Source, by: Source): void {
-  for (const name of ["weight", "bias", "runningMean", "runningVar", "numBatchesTracked"]) {
+  for (const name of Object.keys(by)) {
     const [from, to] = [old[name], by[name]];
     if (!(from instanceof Tensor) || !(to instanceof Tensor)) continue;
     if (from instanceof Parameter === to instanceof Parameter && sameShape(from.shape, to.shape)) {

@@ -23,6 +23,7 @@ class Net extends nn.Module {
   readonly conditional = new nn.ConditionalBatchNorm(6, 3);
   readonly last = new nn.BatchNorm1d(6, { runningStats: "guard", parameterGradients: "mean" });
   readonly volume = new nn.BatchNorm3d(6, { trackRunningStats: false });
+  readonly flow = new nn.ActNorm(6, { scale: "linear", eps: 1e-4, axis: -1 });
   readonly others = [new Own(6), new nn.InstanceNorm1d(6), new nn.GhostBatchNorm(6), new nn.FrozenBatchNorm(6)];
 
   override forward(x: Tensor): Tensor {
@@ -67,6 +68,12 @@ describe("convertSyncBatchNorm", () => {
     ]);
     expect([net.masked.padded, net.masked.conventions.normalizingVariance]).toEqual(["keep", "unbiased"]);
     expect([last.training, last.runningStats, last.conventions.parameterGradients]).toEqual([false, "guard", "mean"]);
+    expect([net.flow.communicator, net.flow.scale, net.flow.eps, net.flow.axis]).toEqual([
+      communicator,
+      "linear",
+      1e-4,
+      -1,
+    ]);
     expect([net.volume.runningMean, net.stem.at(1)]).toEqual([null, before.find((m) => m instanceof nn.GroupNorm)]);
     for (const layer of net.others) expect(before).toContain(layer);
 

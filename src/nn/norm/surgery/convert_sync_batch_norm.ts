@@ -1,6 +1,7 @@
 import type { Communicator } from "../../../base/communicator.js";
 import { readOptions } from "../../../base/options.js";
 import type { Module } from "../../module.js";
+import { ActNorm } from "../act_norm.js";
 import { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d } from "../batch_norm.js";
 import { BatchRenorm } from "../batch_renorm.js";
 import { MaskedBatchNorm } from "../masked_batch_norm.js";
@@ -8,7 +9,7 @@ import { checkCommunicator } from "../rank_group.js";
 import { SyncBatchNorm } from "../sync_batch_norm.js";
 import { type AffineGradients, synchronizedDefaults } from "../synchronized.js";
 import { checkModel } from "./batch_norms.js";
-import { exchange, isOf, type Kind, running } from "./convert.js";
+import { exchange, isOf, type Kind, running, same } from "./convert.js";
 
 const sync = running(SyncBatchNorm);
 const renorm = running(BatchRenorm, { keeps: ["rMax", "dMax"] });
@@ -23,15 +24,20 @@ const synchronized: readonly (readonly [from: Kind, name: string, to: Kind])[] =
   [masked, "MaskedBatchNorm", masked],
 ];
 
+/** Layers that share statistics, and have no message that gradients of weight and bias could go with. */
+const sharing: readonly (readonly [name: string, kind: Kind])[] = [
+  ["ActNorm", same(ActNorm, ["scale", "eps", "axis"])],
+];
+
 export interface ConvertSyncOptions {
   /** As of the layers; default "own". */
   readonly affineGradients?: AffineGradients;
 }
 
 /**
- * Lets every batch normalization of a model take its statistics over the ranks of `communicator`, and gives the model back; where the
- * model is itself such a layer, what it became. BatchNorm and BatchNorm1d to 3d become SyncBatchNorm; BatchRenorm and
- * MaskedBatchNorm become layers of their kind; those of several ranks already change their group. Parameters and buffers are the
+ * Lets every layer of a model with statistics of the batch take them over the ranks of `communicator`, and gives the model back; where the
+ * model is itself such a layer, what it became. BatchNorm and BatchNorm1d to 3d become SyncBatchNorm; BatchRenorm,
+ * MaskedBatchNorm and ActNorm become layers of their kind; those of several ranks already change their group. Parameters and buffers are the
  * same tensors as before, options and modes stay. Other layers stay, subclasses with a forward of their own too. Every rank converts
  * its copy alike.
  *
@@ -41,10 +47,11 @@ export function convertSyncBatchNorm(model: Module, communicator: Communicator, 
   const owner = "convertSyncBatchNorm";
   checkModel(owner, model);
   checkCommunicator(owner, communicator);
-  const { affineGradients } = synchronizedDefaults;
-  const given = { ...readOptions(owner, options, { affineGradients }), communicator };
+  const given = readOptions(owner, options, { affineGradients: synchronizedDefaults.affineGradients });
   return exchange(model, (module) => {
     const found = synchronized.find(([from]) => isOf(module, from));
-    return found ? { name: found[1], kind: found[2], options: given } : null;
+    if (found) return { name: found[1], kind: found[2], options: { ...given, communicator } };
+    const alike = sharing.find(([, kind]) => isOf(module, kind));
+    return alike ? { name: alike[0], kind: alike[1], options: { communicator } } : null;
   }).model;
 }
