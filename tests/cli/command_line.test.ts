@@ -189,6 +189,25 @@ describe("compare", () => {
     expect(existsSync(join(folder, "all/summary.json"))).toBe(true);
   });
 
+  it("gives what README's table says, times apart", async () => {
+    const { out } = await evenkeel("compare", "--json", "--out", "readme");
+    const runs: Record<string, number | string>[] = JSON.parse(lastLine(out)).runs;
+    const given = runs.map(({ name, testAccuracy, testLoss, stepsTo95 }) =>
+      [name, `${(100 * Number(testAccuracy)).toFixed(2)} %`, Number(testLoss).toFixed(4), `${stepsTo95}`].join(" | "),
+    );
+    const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+    const said = readme
+      .slice(readme.indexOf("| normalization "))
+      .split("\n")
+      .slice(2, 2 + runs.length);
+    const columns = (row: string) =>
+      row
+        .split("|")
+        .slice(1, 5)
+        .map((cell) => cell.trim());
+    expect(said.map((row) => columns(row).join(" | "))).toEqual(given);
+  }, 120_000);
+
   it("studies batch sizes", async () => {
     const { code, out } = await evenkeel(
       ...["compare", "--epochs", "1", "--norms", "batch,group", "--batch-sizes", "512,256", "--json", "--out", "study"],
