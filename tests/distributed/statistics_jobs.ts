@@ -2,12 +2,12 @@ import { type Tensor, tensor } from "../../src/autograd/index.js";
 import { type Communicator, loopback, type Numbers } from "../../src/base/communicator.js";
 import type { DType } from "../../src/base/dtype.js";
 import { Random } from "../../src/base/random.js";
-import { ActNorm, type Module } from "../../src/nn/index.js";
+import { ActNorm, type Module, VirtualBatchNorm } from "../../src/nn/index.js";
 import { noting } from "./sync_jobs.js";
 
 // Layers that are no BatchNorm and share statistics over ranks all the same.
 
-export const statisticsKinds = { ActNorm } as const;
+export const statisticsKinds = { ActNorm, VirtualBatchNorm } as const;
 export type StatisticsKind = keyof typeof statisticsKinds;
 
 export interface StatisticsJob {
@@ -70,6 +70,11 @@ export function statisticsSteps(communicator: Communicator, job: StatisticsJob):
 export const statisticsAlone = (job: StatisticsJob): StatisticsResult => statisticsSteps(loopback, job);
 
 export const statisticsJobs = {
+  setReference(communicator: Communicator, { shape, x }: Pick<StatisticsJob["steps"][number], "shape" | "x">) {
+    const layer = new VirtualBatchNorm(shape[1]!, { dtype: "float64", communicator });
+    layer.setReference(tensor(x, { shape }));
+    return byName(Object.entries(layer.stateDict()));
+  },
   statisticsSteps,
   /** Several layers one after the other: threads take longer to start than to compute this. */
   statisticsLayers: (communicator: Communicator, jobs: readonly StatisticsJob[]) =>

@@ -1,10 +1,17 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { loopback } from "../../src/base/communicator.js";
 import type { DType } from "../../src/base/dtype.js";
 import { Random } from "../../src/base/random.js";
 import { numberOfElements } from "../../src/base/shape.js";
 import { relativeError } from "../conformance/harness.js";
 import { prepareRanks, type Ranks, valuesOf } from "./ranks.js";
-import { type StatisticsJob, type StatisticsKind, type StatisticsResult, statisticsAlone } from "./statistics_jobs.js";
+import {
+  type StatisticsJob,
+  type StatisticsKind,
+  type StatisticsResult,
+  statisticsAlone,
+  statisticsJobs,
+} from "./statistics_jobs.js";
 
 // Layers that several ranks compute together, against one process with the joined batch.
 
@@ -100,7 +107,10 @@ function compare({ name, whole }: Case, got: readonly StatisticsResult[], tolera
   close(got[0]!.evaluated, want.evaluated.slice(0, got[0]!.evaluated.length), "evaluation");
 }
 
-const kinds: readonly Described[] = [{ kind: "ActNorm", options: () => ({ scale: pick(["exp", "linear"]) }) }];
+const kinds: readonly Described[] = [
+  { kind: "ActNorm", options: () => ({ scale: pick(["exp", "linear"]) }) },
+  { kind: "VirtualBatchNorm", options: () => ({ eps: pick([1e-5, 0.1]) }) },
+];
 
 describe("several ranks compute what one does with the joined batch", () => {
   for (const size of [2, 3, 4]) {
@@ -143,7 +153,11 @@ interface Traffic {
 const C = 5;
 const meeting = "gather Uint8Array";
 const moments = `gather Float64Array ${2 + 2 * C}`;
-const traffic: readonly Traffic[] = [{ kind: "ActNorm", first: [[meeting, moments], []], later: [[], []] }];
+const sums = `reduce Float64Array ${2 * C}`;
+const traffic: readonly Traffic[] = [
+  { kind: "ActNorm", first: [[meeting, moments], []], later: [[], []] },
+  { kind: "VirtualBatchNorm", first: [[meeting, moments], [sums]], later: [[], []] },
+];
 
 describe("what is sent", () => {
   for (const { kind, options = {}, first, later } of traffic) {
@@ -155,6 +169,22 @@ describe("what is sent", () => {
       }
     });
   }
+});
+
+test("VirtualBatchNorm.setReference takes what all ranks give, and some nothing", async () => {
+  const x = numbers(7 * 3 * 2, 3);
+  const part = (from: number, to: number) => ({ shape: [to - from, 3, 2], x: x.slice(6 * from, 6 * to) });
+  type State = Record<string, number[]>;
+  const parts = [part(0, 0), part(0, 5), part(5, 6), part(6, 7)];
+  const got = valuesOf(await ranks.run<State>(4, "setReference", parts));
+  const want = statisticsJobs.setReference(loopback, part(0, 7));
+  for (const r of got) expect(r).toEqual(got[0]);
+  expect(got[0]!.reference_count).toEqual([14]);
+  for (const name of ["reference_mean", "reference_var"]) {
+    expect(relativeError(got[0]![name]!, want[name]!)).toBeLessThanOrEqual(1e-15);
+  }
+  const spoilt = [...parts.slice(0, 3), { ...parts[3]!, x: x.slice(36).fill(Number.NaN, 3, 4) }];
+  for (const o of await ranks.run(4, "setReference", spoilt)) expect(o).toMatchObject({ error: "NonFiniteError" });
 });
 
 describe("what does not go", () => {

@@ -12,6 +12,7 @@ import {
   ReLU,
   Sequential,
   SyncBatchNorm,
+  VirtualBatchNorm,
 } from "../../src/nn/index.js";
 import { AdamW } from "../../src/optim/index.js";
 import { Trainer, type TrainerOptions } from "../../src/train/index.js";
@@ -63,15 +64,18 @@ class InPairs extends Module {
   }
 }
 
+const inPairs = (norm: Module) => [new InPairs(4), norm, new InPairs(null)];
+
 const norms = {
   sync: (communicator: Communicator) => [new SyncBatchNorm(8, { communicator })],
-  /** Other layers with statistics of all ranks. */
-  shared: (communicator: Communicator) => [new InPairs(4), new ActNorm(4, { communicator }), new InPairs(null)],
-  own: () => [new InPairs(4), new BatchNorm1d(4), new InPairs(null)],
+  // Other layers with statistics of all ranks.
+  sharedActNorm: (communicator: Communicator) => inPairs(new ActNorm(4, { communicator })),
+  sharedVirtualBatchNorm: (communicator: Communicator) => inPairs(new VirtualBatchNorm(4, { communicator })),
+  own: () => inPairs(new BatchNorm1d(4)),
   // Trains by its running statistics, those of each rank's own part.
-  ownRenorm: () => [new InPairs(4), new BatchRenorm(4, { rMax: 2, dMax: 1, momentum: 0.3 }), new InPairs(null)],
+  ownRenorm: () => inPairs(new BatchRenorm(4, { rMax: 2, dMax: 1, momentum: 0.3 })),
   /** Sets its parameters by the rank's own part of the first batch. */
-  ownActNorm: () => [new InPairs(4), new ActNorm(4), new InPairs(null)],
+  ownActNorm: () => inPairs(new ActNorm(4)),
 };
 
 function network(norm: TrainInput["norm"], communicator: Communicator, dropout: boolean): Module {

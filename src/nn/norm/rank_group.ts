@@ -1,4 +1,5 @@
 import type { Tensor } from "../../autograd/index.js";
+import type { Gathering } from "../../autograd/ops/column_parts.js";
 import { type GroupMoments, gatherMoments } from "../../autograd/ops/group_moments.js";
 import { type Communicator, loopback } from "../../base/communicator.js";
 import { DeviceError, OptionError, ShapeError, StateError } from "../../base/errors.js";
@@ -40,6 +41,11 @@ export class RankGroup {
     const { layer, communicator } = this;
     this.prepare(x);
     return gatherMoments(x, { view, samples, communicator, layer });
+  }
+
+  /** For ops whose backward adds up over ranks; gradients of weight and bias stay those of the rank's own elements. */
+  get gathering(): Gathering {
+    return { add: (numbers) => this.communicator.allReduce(numbers, "sum"), affine: null };
   }
 
   /** To be called before a forward's first message. */

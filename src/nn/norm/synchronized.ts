@@ -93,12 +93,9 @@ export abstract class SynchronizedBatchNorm extends BatchNormBase {
   }
 
   protected get gathering(): Gathering {
-    const { communicator, affineGradients, weight, bias } = this;
-    const own = affineGradients === "own" || communicator.size === 1 || (!weight && !bias);
-    return {
-      add: (numbers) => communicator.allReduce(numbers, "sum"),
-      affine: own ? null : affineGradients === "sum" ? 1 : 1 / communicator.size,
-    };
+    const { group, affineGradients, weight, bias } = this;
+    if (affineGradients === "own" || !group.several || (!weight && !bias)) return group.gathering;
+    return { ...group.gathering, affine: affineGradients === "sum" ? 1 : 1 / group.communicator.size };
   }
 
   protected override normalize(x: Tensor, axis: number): Tensor {

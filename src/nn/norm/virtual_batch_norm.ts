@@ -1,21 +1,25 @@
 import { noGrad, ones, type Tensor, tensor, zeros } from "../../autograd/index.js";
 import { batchNorm } from "../../autograd/ops/batch_norm.js";
 import { columnMoments } from "../../autograd/ops/column_parts.js";
+import { checkInputs } from "../../autograd/ops/fused_norm.js";
+import { normalizeByGroup } from "../../autograd/ops/sync_batch_norm.js";
 import { virtualBatchNorm } from "../../autograd/ops/virtual_batch_norm.js";
+import type { Communicator } from "../../base/communicator.js";
 import { NonFiniteError, StateError } from "../../base/errors.js";
 import { checkBoolean, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { formatShape } from "../../base/shape.js";
 import { scope } from "../../memory/scope.js";
 import { checkBatchStatistics, checkChannels } from "../../norm/checks.js";
 import { family } from "../../norm/family.js";
-import { batchView, statisticSize } from "../../norm/views.js";
+import { batchView, type ColumnCase, statisticSize } from "../../norm/views.js";
 import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { affineParameter } from "./affine_parameter.js";
+import { type CommunicatorOption, communicatorDefault, RankGroup } from "./rank_group.js";
 import { checkAxis } from "./running_norm.js";
 import { areFinite, disposeStatistics, runningStatsMove } from "./running_stats.js";
 
-export interface VirtualBatchNormOptions extends PlacementOptions {
+export interface VirtualBatchNormOptions extends PlacementOptions, CommunicatorOption {
   readonly eps?: number;
   readonly affine?: boolean;
   /** The channel axis: 1 (default) for [N, C, ...], -1 for channels last. */
@@ -28,7 +32,9 @@ const soFarFinite = (...statistics: readonly Tensor[]): boolean =>
 
 /**
  * Normalizes each example by a reference batch, chosen once, and the example itself. The first training forward without a
- * reference takes its input as reference, and normalizes it as a batch; setReference() takes one by itself.
+ * reference takes its input as reference, and normalizes it as a batch; setReference() takes one by itself. With a communicator the
+ * reference is what all its ranks give for it, none at all on some of them: every rank calls the same of the two, and goes back through such
+ * a forward, with one message each. All have the same reference then, bit for bit, and no later batch sends anything.
  */
 export class VirtualBatchNorm extends Module {
   weight: Parameter | null;
@@ -40,6 +46,8 @@ export class VirtualBatchNorm extends Module {
   declare referenceCount: Tensor;
   eps: number;
   readonly axis: number;
+  readonly communicator: Communicator;
+  readonly #group: RankGroup;
 
   constructor(
     readonly numFeatures: number,
@@ -51,9 +59,12 @@ export class VirtualBatchNorm extends Module {
       eps: family.VirtualBatchNorm.eps as number,
       affine: family.VirtualBatchNorm.affine as boolean,
       axis: 1,
+      ...communicatorDefault,
       ...placementDefaults,
     });
     const placed = readPlacement(o);
+    this.#group = new RankGroup("VirtualBatchNorm", o.communicator, `VirtualBatchNorm of ${numFeatures} channels`);
+    this.communicator = this.#group.communicator;
     this.eps = checkNonNegative("VirtualBatchNorm: eps", o.eps);
     this.axis = checkAxis("VirtualBatchNorm", o.axis);
     const affine = checkBoolean("VirtualBatchNorm: affine", o.affine);
@@ -68,23 +79,22 @@ export class VirtualBatchNorm extends Module {
     return this.referenceCount.item() > 0;
   }
 
-  /** Takes the statistics of a reference batch: what this layer gets as input when the model sees that batch. */
+  /**
+   * Takes the statistics of a reference batch: what this layer gets as input when the model sees that batch, or with a communicator
+   * this rank's part of it.
+   */
   setReference(x: Tensor): void {
     checkChannels("VirtualBatchNorm", x.shape, this.axis, this.numFeatures);
-    const on = batchView(x.shape, this.axis);
-    checkBatchStatistics("VirtualBatchNorm", x.shape, on);
     scope(() =>
       noGrad(() => {
-        const both = columnMoments({ x }, { view: on.view });
-        const part = (i: number) => both.narrow(0, i, 1).reshape([this.numFeatures]);
-        const [mean, variance] = [part(0), part(1)];
+        const { mean, variance, values } = this.#moments(x, batchView(x.shape, this.axis));
         if (!soFarFinite(mean, variance)) {
           throw new NonFiniteError({
             rule: "A reference batch has finite statistics",
             got: `NaN or Inf in those of an input of shape ${formatShape(x.shape)}`,
           });
         }
-        this.keep(mean, variance, statisticSize(on));
+        this.keep(mean, variance, values);
       }),
     );
   }
@@ -105,12 +115,38 @@ export class VirtualBatchNorm extends Module {
         fix: "Call setReference(x), train for one step, or load a state that has one",
       });
     }
+    if (this.#group.several) return this.#normalizeTogether(x);
     const { out, extra } = batchNorm({ x, weight, bias }, { axis, eps });
-    // A batch with NaN or Inf would spoil every later one.
-    if (runningStatsMove() && soFarFinite(extra.mean!, extra.variance))
-      this.keep(extra.mean!, extra.variance, x.size / numFeatures);
+    this.follow(extra.mean!, extra.variance, x.size / numFeatures);
     disposeStatistics(extra);
     return out;
+  }
+
+  /** As a batch that is this rank's part of that of all ranks. */
+  #normalizeTogether(x: Tensor): Tensor {
+    const { weight, bias, axis, eps } = this;
+    checkInputs("virtual_batch_norm", { x, weight, bias });
+    return scope(() => {
+      const { view } = batchView(x.shape, axis);
+      const group = this.#group;
+      const moments = group.gatherMoments(x, view, x.shape[0]!);
+      this.follow(moments.mean, moments.variance, moments.values);
+      return normalizeByGroup({ x, weight, bias }, moments, { view, eps, gather: group.gathering });
+    });
+  }
+
+  /** Of a reference batch: with several ranks, of what all of them give. */
+  #moments(x: Tensor, on: ColumnCase): { mean: Tensor; variance: Tensor; values: number } {
+    if (this.#group.several) return this.#group.gatherMoments(x, on.view, x.shape[0]!);
+    checkBatchStatistics("VirtualBatchNorm", x.shape, on);
+    const both = columnMoments({ x }, { view: on.view });
+    const part = (i: number) => both.narrow(0, i, 1).reshape([this.numFeatures]);
+    return { mean: part(0), variance: part(1), values: statisticSize(on) };
+  }
+
+  private follow(mean: Tensor, variance: Tensor, count: number): void {
+    // A batch with NaN or Inf would spoil every later one.
+    if (runningStatsMove() && soFarFinite(mean, variance)) this.keep(mean, variance, count);
   }
 
   private keep(mean: Tensor, variance: Tensor, count: number): void {

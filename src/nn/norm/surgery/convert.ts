@@ -18,7 +18,7 @@ import { called, checkModel, modulesOnce } from "./batch_norms.js";
 import { freezeAlike } from "./freeze.js";
 
 /** What a layer can have that one of another kind may have too. */
-type Source = Module & {
+export type Source = Module & {
   readonly numFeatures: number;
   /** Where it may have several axes. */
   readonly featureShape?: Shape;
@@ -72,14 +72,18 @@ export function running(
   };
 }
 
-/** A layer that becomes another one of its kind, with the options that `keeps` names as they were. */
-export function same(type: new (features: number, options: object) => Module, keeps: readonly string[]): Kind {
+/** A layer that becomes another one of its kind, with the options that `keeps` names, and those that `also` finds out, as they were. */
+export function same(
+  type: new (features: number, options: object) => Module,
+  keeps: readonly string[],
+  also: (old: Source) => object = () => ({}),
+): Kind {
   return {
     type,
     takes: {},
     needsStatistics: false,
     activates: false,
-    make: (features, old, options) => new type(features as number, { ...pick(old, keeps), ...options }),
+    make: (features, old, options) => new type(features as number, { ...pick(old, keeps), ...also(old), ...options }),
   };
 }
 

@@ -24,6 +24,7 @@ class Net extends nn.Module {
   readonly last = new nn.BatchNorm1d(6, { runningStats: "guard", parameterGradients: "mean" });
   readonly volume = new nn.BatchNorm3d(6, { trackRunningStats: false });
   readonly flow = new nn.ActNorm(6, { scale: "linear", eps: 1e-4, axis: -1 });
+  readonly virtual = new nn.VirtualBatchNorm(6, { affine: false, eps: 2e-3, dtype: "float64" });
   readonly others = [new Own(6), new nn.InstanceNorm1d(6), new nn.GhostBatchNorm(6), new nn.FrozenBatchNorm(6)];
 
   override forward(x: Tensor): Tensor {
@@ -35,6 +36,7 @@ describe("convertSyncBatchNorm", () => {
   test("layers of every kind, with the same tensors and options", () => {
     const net = new Net();
     net.stem.forward(normal([2, 6, 2, 2]).cast("float32"));
+    net.virtual.setReference(normal([2, 6, 2, 2]));
     net.last.eval();
     const state = net.stateDict();
     const [parameters, buffers] = [net.parameters(), net.buffers()];
@@ -74,6 +76,8 @@ describe("convertSyncBatchNorm", () => {
       1e-4,
       -1,
     ]);
+    const { virtual } = net;
+    expect([virtual.communicator, virtual.weight, virtual.eps]).toEqual([communicator, null, 2e-3]);
     expect([net.volume.runningMean, net.stem.at(1)]).toEqual([null, before.find((m) => m instanceof nn.GroupNorm)]);
     for (const layer of net.others) expect(before).toContain(layer);
 

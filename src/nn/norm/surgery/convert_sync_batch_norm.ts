@@ -8,8 +8,9 @@ import { MaskedBatchNorm } from "../masked_batch_norm.js";
 import { checkCommunicator } from "../rank_group.js";
 import { SyncBatchNorm } from "../sync_batch_norm.js";
 import { type AffineGradients, synchronizedDefaults } from "../synchronized.js";
+import { VirtualBatchNorm } from "../virtual_batch_norm.js";
 import { checkModel } from "./batch_norms.js";
-import { exchange, isOf, type Kind, running, same } from "./convert.js";
+import { exchange, isOf, type Kind, running, type Source, same } from "./convert.js";
 
 const sync = running(SyncBatchNorm);
 const renorm = running(BatchRenorm, { keeps: ["rMax", "dMax"] });
@@ -24,9 +25,12 @@ const synchronized: readonly (readonly [from: Kind, name: string, to: Kind])[] =
   [masked, "MaskedBatchNorm", masked],
 ];
 
+const affine = (old: Source) => ({ affine: old.weight !== null });
+
 /** Layers that share statistics, and have no message that gradients of weight and bias could go with. */
 const sharing: readonly (readonly [name: string, kind: Kind])[] = [
   ["ActNorm", same(ActNorm, ["scale", "eps", "axis"])],
+  ["VirtualBatchNorm", same(VirtualBatchNorm, ["eps", "axis"], affine)],
 ];
 
 export interface ConvertSyncOptions {
@@ -37,7 +41,7 @@ export interface ConvertSyncOptions {
 /**
  * Lets every layer of a model with statistics of the batch take them over the ranks of `communicator`, and gives the model back; where the
  * model is itself such a layer, what it became. BatchNorm and BatchNorm1d to 3d become SyncBatchNorm; BatchRenorm,
- * MaskedBatchNorm and ActNorm become layers of their kind; those of several ranks already change their group. Parameters and buffers are the
+ * MaskedBatchNorm, VirtualBatchNorm and ActNorm become layers of their kind; those of several ranks already change their group. Parameters and buffers are the
  * same tensors as before, options and modes stay. Other layers stay, subclasses with a forward of their own too. Every rank converts
  * its copy alike.
  *
