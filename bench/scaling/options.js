@@ -28,9 +28,9 @@ export function readLink(text) {
   return { name: text, bitsPerSecond: Number(rate) * { gbit: 1e9, mbit: 1e6 }[unit], delay: Number(delay) / 1000 };
 }
 
-const list = (text) => text.split(",").map((word) => word.trim());
+export const list = (text) => text.split(",").map((word) => word.trim());
 
-function chosen(option, text, known) {
+export function chosen(option, text, known) {
   const words = list(text);
   const unknown = words.find((word) => !known.includes(word));
   if (unknown !== undefined) throw new UsageError(`--${option} knows ${known.join(", ")}; got "${unknown}"`);
