@@ -9,6 +9,8 @@ import {
   type BatchRenormOptions,
   Conv2d,
   Flatten,
+  InPlaceActivatedBatchNorm,
+  type InPlaceActivatedBatchNormOptions,
   Linear,
   MaskedBatchNorm,
   type MaskedBatchNormOptions,
@@ -23,7 +25,10 @@ export interface LayerJob {
   /** Default SyncBatchNorm. */
   readonly kind?: keyof typeof layerKinds;
   readonly dtype: DType;
-  readonly options: SyncBatchNormOptions & BatchRenormOptions & MaskedBatchNormOptions;
+  readonly options: SyncBatchNormOptions &
+    BatchRenormOptions &
+    MaskedBatchNormOptions &
+    InPlaceActivatedBatchNormOptions;
   readonly features: number | readonly number[];
   /** Drawn at random unless given. */
   readonly weight?: readonly number[];
@@ -37,7 +42,7 @@ export interface LayerJob {
   }[];
 }
 
-export const layerKinds = { SyncBatchNorm, BatchRenorm, MaskedBatchNorm } as const;
+export const layerKinds = { SyncBatchNorm, BatchRenorm, MaskedBatchNorm, InPlaceActivatedBatchNorm } as const;
 
 export interface LayerResult {
   readonly steps: { readonly y: number[]; readonly dx: number[]; readonly weight: number[]; readonly bias: number[] }[];
@@ -50,7 +55,7 @@ export interface LayerResult {
   readonly calls: readonly string[];
 }
 
-const list = (t: Tensor | null | undefined): number[] => [...t!.dataSync()];
+const list = (t: Tensor | null | undefined): number[] => (t ? [...t.dataSync()] : []);
 
 /** The same communicator, which notes what is called. */
 export function noting(to: Communicator, calls: string[]): Communicator {
@@ -92,7 +97,7 @@ export function layerSteps(communicator: Communicator, job: LayerJob): LayerResu
     const y = forward(step);
     calls.push("backward");
     const dx = layer.backward(tensor(step.dy, { shape: step.shape, dtype }));
-    return { y: list(y), dx: list(dx), weight: list(layer.weight!.grad), bias: list(layer.bias!.grad) };
+    return { y: list(y), dx: list(dx), weight: list(layer.weight?.grad), bias: list(layer.bias?.grad) };
   });
   calls.push("evaluation");
   layer.eval();

@@ -35,6 +35,7 @@ const trainings: readonly (readonly [Omit<Training, "shares" | "steps">, Limits]
   [{ norm: "SyncBatchNorm", optimizer: "momentum SGD", dtype: "float32", affineGradients: "sum" }, single],
   [{ norm: "BatchRenorm", optimizer: "momentum SGD", dtype: "float64", affineGradients: "sum" }, double],
   [{ norm: "MaskedBatchNorm normalize", optimizer: "momentum SGD", dtype: "float64" }, double],
+  [{ norm: "InPlaceActivatedBatchNorm", optimizer: "momentum SGD", dtype: "float64", affineGradients: "sum" }, double],
 ];
 
 /** What each rank of a job leaves behind. */

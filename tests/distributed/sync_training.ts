@@ -9,6 +9,7 @@ import {
   BatchRenorm,
   Conv2d,
   Flatten,
+  InPlaceActivatedBatchNorm,
   Linear,
   type Mask,
   MaskedBatchNorm,
@@ -36,6 +37,7 @@ type Common = { dtype: DType; communicator: Communicator; affineGradients: Affin
 const norms = {
   SyncBatchNorm: (n: number, o: Common) => new SyncBatchNorm(n, o),
   BatchRenorm: (n: number, o: Common) => new BatchRenorm(n, { ...o, rMax: 1.5, dMax: 0.5, momentum: 0.1 }),
+  InPlaceActivatedBatchNorm: (n: number, o: Common) => new InPlaceActivatedBatchNorm(n, { ...o, negativeSlope: 0.1 }),
   "MaskedBatchNorm zero": (n: number, o: Common) => new MaskedBatchNorm(n, { ...o, padded: "zero" }),
   "MaskedBatchNorm keep": (n: number, o: Common) => new MaskedBatchNorm(n, { ...o, padded: "keep" }),
   "MaskedBatchNorm normalize": (n: number, o: Common) => new MaskedBatchNorm(n, { ...o, padded: "normalize" }),

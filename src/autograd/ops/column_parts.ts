@@ -220,6 +220,27 @@ function gatherSums(dy: Tensor, saved: Saved, { gather, ...options }: WiderOptio
 }
 
 type WiderInputs = Inputs & { counts: Tensor };
+type WiderSaved = Saved & { counts: Tensor };
+
+/**
+ * The gradients of normalizeAmong; the sums are gathered at once, each gradient when it is asked for. dx may lie in dy's memory, by
+ * `into`, where dweight and dbias are asked for first.
+ */
+export function gradientsAmong(dy: Tensor, saved: WiderSaved, options: WiderOptions, into?: Tensor) {
+  const { x, mean, variance, weight, counts } = saved;
+  const { view, eps } = options;
+  const { sums, ...affine } = gatherSums(dy, saved, options);
+  return {
+    x: () => {
+      const dx = into ?? Tensor.empty(x.shape, x.dtype);
+      const stats = { mean: mean.storage, variance: variance.storage };
+      const slots = [sums.storage, counts.storage, dx.storage] as const;
+      kernels.columnDx(x.storage, dy.storage, weight?.storage ?? null, stats, ...slots, view, eps);
+      return dx;
+    },
+    ...affine,
+  };
+}
 
 /**
  * The same where mean and variance were taken from x together with other values, `counts` in all for each statistic,
@@ -229,24 +250,10 @@ type WiderInputs = Inputs & { counts: Tensor };
  *
  * Shapes: as above; counts [statistics], float64.
  */
-export const normalizeAmong = defineOp<WiderInputs, WiderOptions, Saved & { counts: Tensor }>({
+export const normalizeAmong = defineOp<WiderInputs, WiderOptions, WiderSaved>({
   name: "normalize_among",
   forward: (inputs, options) => ({ out: apply(inputs, options), saved: inputs }),
-  backward(dy, saved, options) {
-    const { x, mean, variance, weight, counts } = saved;
-    const { view, eps } = options;
-    const { sums, ...affine } = gatherSums(dy, saved, options);
-    return {
-      x: () => {
-        const dx = Tensor.empty(x.shape, x.dtype);
-        const stats = { mean: mean.storage, variance: variance.storage };
-        const slots = [sums.storage, counts.storage, dx.storage] as const;
-        kernels.columnDx(x.storage, dy.storage, weight?.storage ?? null, stats, ...slots, view, eps);
-        return dx;
-      },
-      ...affine,
-    };
-  },
+  backward: (dy, saved, options) => gradientsAmong(dy, saved, options),
 });
 
 type BesideInputs = WiderInputs & { valid: Tensor };
@@ -261,7 +268,7 @@ interface BesideOptions extends WiderOptions {
  *
  * Shapes: as above; valid any that has the elements of `on`.
  */
-export const normalizeBeside = defineOp<BesideInputs, BesideOptions, Saved & { counts: Tensor; valid: Tensor }>({
+export const normalizeBeside = defineOp<BesideInputs, BesideOptions, WiderSaved & { valid: Tensor }>({
   name: "normalize_beside",
   forward: (inputs, options) => ({ out: apply(inputs, options), saved: inputs }),
   backward(dy, saved, options) {

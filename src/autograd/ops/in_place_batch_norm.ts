@@ -9,7 +9,10 @@ import { isRecording, Need } from "../graph.js";
 import { defineOp, type Needs } from "../op.js";
 import { Tensor } from "../tensor.js";
 import type { BatchNormOptions } from "./batch_norm.js";
+import { type Gathering, gradientsAmong } from "./column_parts.js";
 import { checkInputs, type NormInputs, type NormStatistics } from "./fused_norm.js";
+import type { GroupMoments } from "./group_moments.js";
+import { countsOf, type GroupNormalizeOptions, scaledByGroup } from "./sync_batch_norm.js";
 
 export interface InPlaceBatchNormOptions extends Pick<BatchNormOptions, "axis" | "eps"> {
   /** Slope below 0 of the leaky rectifier that follows; 1 (default): nothing follows. Above 0, so that it has an inverse. */
@@ -20,7 +23,10 @@ interface Options {
   readonly view: ColumnView;
   readonly eps: number;
   readonly slope: number;
+  /** Statistics to use instead of x's own. */
   readonly given: { readonly mean: Tensor; readonly variance: Tensor } | null;
+  /** From how many values `given` was taken, which x's are among, and how sums become those of all; null: `given` are constants. */
+  readonly among: { readonly values: number; readonly gather: Gathering } | null;
 }
 
 type Saved = { y: Tensor; weight: Tensor | null; bias: Tensor | null; variance: Tensor };
@@ -61,16 +67,12 @@ const op = defineOp<NormInputs, Options, Saved, NormStatistics>({
   },
 });
 
-function gradients(dy: Tensor, saved: Saved, { view, eps, slope, given }: Options, needs: Needs<NormInputs>): Made {
+function gradients(dy: Tensor, saved: Saved, options: Options, needs: Needs<NormInputs>): Made {
   const { y, weight, bias, variance } = saved;
+  const { view, eps, slope } = options;
   const { channels } = view;
   if (needs.weight && weight) checkNumbers(weight, checkNotZero);
   const dx = Tensor.empty(y.shape, y.dtype);
-  const made = {
-    dx,
-    dWeight: needs.weight ? Tensor.empty([channels], y.dtype) : null,
-    dBias: needs.bias ? Tensor.empty([channels], y.dtype) : null,
-  };
   const signed = weight?.cast("float64") ?? full([channels], 1, { dtype: "float64" });
   const centre = bias?.cast("float64") ?? zeros([channels], { dtype: "float64" });
   const squares = signed.square().add(signed.equal(0));
@@ -82,16 +84,43 @@ function gradients(dy: Tensor, saved: Saved, { view, eps, slope, given }: Option
     kernels.activation("leakyRelu", y.storage, z.storage, 1 / slope);
   }
   const dz = slope === 1 ? dy : dx;
-  const stats = { mean: centre.storage, variance: squares.storage };
+  const seen = { x: z, mean: centre, variance: squares, weight: scale };
+  const { dWeight, dBias } = plainGradients(dz, seen, options, needs, dx);
+  // Where nobody looks for a weight of 0, its gradient is 0 / 0.
+  const sign = weight?.div(weight.abs());
+  return { dx, dWeight: dWeight && sign ? dWeight.mul(sign) : dWeight, dBias };
+}
+
+type Seen = { x: Tensor; mean: Tensor; variance: Tensor; weight: Tensor };
+
+/** The gradients of plain normalization, eps = 0; that to x is written to dx, where dy may lie. */
+function plainGradients(
+  dy: Tensor,
+  seen: Seen,
+  { view, given, among }: Options,
+  needs: Needs<NormInputs>,
+  dx: Tensor,
+): Omit<Made, "dx"> {
+  const { x, mean, variance, weight } = seen;
+  if (among) {
+    const { values, gather } = among;
+    const all = gradientsAmong(dy, { ...seen, counts: countsOf({ mean, values }) }, { view, eps: 0, gather }, dx);
+    const made = { dWeight: needs.weight ? all.weight() : null, dBias: needs.bias ? all.bias() : null };
+    if (needs.x) all.x();
+    return made;
+  }
+  const made = {
+    dWeight: needs.weight ? Tensor.empty([view.channels], x.dtype) : null,
+    dBias: needs.bias ? Tensor.empty([view.channels], x.dtype) : null,
+  };
+  const stats = { mean: mean.storage, variance: variance.storage };
   const out = {
     dx: needs.x ? dx.storage : null,
     dWeight: made.dWeight?.storage ?? null,
     dBias: made.dBias?.storage ?? null,
   };
-  kernels.columnNormGrad(z.storage, dz.storage, scale.storage, stats, out, view, 0, given !== null);
-  // Where nobody looks for a weight of 0, its gradient is 0 / 0.
-  const sign = weight?.div(weight.abs());
-  return { ...made, dWeight: made.dWeight && sign ? made.dWeight.mul(sign) : made.dWeight };
+  kernels.columnNormGrad(x.storage, dy.storage, weight.storage, stats, out, view, 0, given !== null);
+  return made;
 }
 
 function checkNotZero(weights: NumberArray): void {
@@ -104,10 +133,14 @@ function checkNotZero(weights: NumberArray): void {
   });
 }
 
-function run(inputs: NormInputs, options: InPlaceBatchNormOptions, given: Options["given"]) {
-  const { axis, eps, negativeSlope: slope = 1 } = options;
+function run(
+  inputs: NormInputs,
+  view: ColumnView,
+  { eps, negativeSlope: slope = 1 }: Omit<InPlaceBatchNormOptions, "axis">,
+  given: Options["given"],
+  among: Options["among"] = null,
+) {
   const { x } = inputs;
-  const { view } = batchView(x.shape, axis);
   checkInputs("in_place_batch_norm", inputs, [view.channels]);
   if (!(slope > 0 && Number.isFinite(slope))) {
     throw new OptionError({
@@ -122,7 +155,7 @@ function run(inputs: NormInputs, options: InPlaceBatchNormOptions, given: Option
       fix: "Normalize a result of an op, or call it inside noGrad",
     });
   }
-  return op.run(inputs, { view, eps, slope, given });
+  return op.run(inputs, { view, eps, slope, given, among });
 }
 
 /** In training, by the batch's own statistics, which come back too; the caller disposes them. */
@@ -130,8 +163,24 @@ export function batchNormInPlace(
   inputs: NormInputs,
   options: InPlaceBatchNormOptions,
 ): { out: Tensor; extra: NormStatistics } {
-  checkBatchStatistics("Batch normalization", inputs.x.shape, batchView(inputs.x.shape, options.axis));
-  return run(inputs, options, null);
+  const on = batchView(inputs.x.shape, options.axis);
+  checkBatchStatistics("Batch normalization", inputs.x.shape, on);
+  return run(inputs, on.view, options, null);
+}
+
+/**
+ * In training, by the moments of all ranks, which x's own are among: backward adds up its sums over them, once, whatever is asked of it.
+ * x may be empty. A weight of 0 is refused before anything is sent, on all ranks alike.
+ */
+export function batchNormInPlaceByGroup(
+  inputs: NormInputs,
+  moments: GroupMoments,
+  options: GroupNormalizeOptions & { readonly negativeSlope?: number },
+): Tensor {
+  const { inputs: scaled, eps } = scaledByGroup(inputs, moments, options);
+  const { mean, variance, values } = moments;
+  const { view, gather } = options;
+  return run(scaled, view, { ...options, eps }, { mean, variance }, { values, gather }).out;
 }
 
 /** With given statistics, [C] each, constants in backward: dx = weight * rho * dz. */
@@ -140,8 +189,8 @@ export function batchNormEvalInPlace(
   statistics: { readonly mean: Tensor; readonly variance: Tensor },
   options: InPlaceBatchNormOptions,
 ): Tensor {
-  const { channels } = batchView(inputs.x.shape, options.axis).view;
-  checkPerChannel("The running mean", statistics.mean.shape, channels);
-  checkPerChannel("The running variance", statistics.variance.shape, channels);
-  return run(inputs, options, statistics).out;
+  const { view } = batchView(inputs.x.shape, options.axis);
+  checkPerChannel("The running mean", statistics.mean.shape, view.channels);
+  checkPerChannel("The running variance", statistics.variance.shape, view.channels);
+  return run(inputs, view, options, statistics).out;
 }

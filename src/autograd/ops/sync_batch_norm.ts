@@ -20,12 +20,14 @@ export interface GroupNormalizeOptions {
   readonly gather: Gathering;
 }
 
-const countsOf = ({ mean, values }: GroupMoments): Tensor => full([mean.size], values, { dtype: "float64" });
+export const countsOf = ({ mean, values }: Pick<GroupMoments, "mean" | "values">): Tensor =>
+  full([mean.size], values, { dtype: "float64" });
 
-function scaled(
+/** Inputs and eps by which normalization with the biased variance divides by the one that is asked for. */
+export function scaledByGroup(
   inputs: NormInputs,
   { values, mean }: GroupMoments,
-  { eps, variance = "biased" }: GroupNormalizeOptions,
+  { eps, variance = "biased" }: Pick<GroupNormalizeOptions, "eps" | "variance">,
 ) {
   return variance === "biased" ? { inputs, eps } : byUnbiasedVariance(inputs, eps, values, [mean.size]);
 }
@@ -38,7 +40,7 @@ function scaled(
  */
 export function normalizeByGroup(inputs: NormInputs, moments: GroupMoments, options: GroupNormalizeOptions): Tensor {
   const { view, gather } = options;
-  const used = scaled(inputs, moments, options);
+  const used = scaledByGroup(inputs, moments, options);
   const { mean, variance } = moments;
   return normalizeAmong({ ...used.inputs, mean, variance, counts: countsOf(moments) }, { view, eps: used.eps, gather });
 }
@@ -50,7 +52,7 @@ export function normalizeBesideGroup(
   { on, ...options }: GroupNormalizeOptions & { on: ColumnView },
 ): Tensor {
   const { view, gather } = options;
-  const used = scaled(inputs, moments, options);
+  const used = scaledByGroup(inputs, moments, options);
   const { mean, variance } = moments;
   return normalizeBeside(
     { ...used.inputs, valid, mean, variance, counts: countsOf(moments) },

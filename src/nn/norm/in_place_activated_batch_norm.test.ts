@@ -5,12 +5,19 @@ import { gradCheck } from "../../autograd/grad_check.js";
 import { grad, noGrad, randn, type Tensor, tensor } from "../../autograd/index.js";
 import { batchNormEval } from "../../autograd/ops/batch_norm.js";
 import type { NormInputs } from "../../autograd/ops/fused_norm.js";
-import { batchNormEvalInPlace, batchNormInPlace } from "../../autograd/ops/in_place_batch_norm.js";
+import { gatherMoments } from "../../autograd/ops/group_moments.js";
+import {
+  batchNormEvalInPlace,
+  batchNormInPlace,
+  batchNormInPlaceByGroup,
+} from "../../autograd/ops/in_place_batch_norm.js";
+import { type Elements, loopback } from "../../base/communicator.js";
 import { OptionError, StateError } from "../../base/errors.js";
 import { Random } from "../../base/random.js";
 import type { Shape } from "../../base/shape.js";
 import { heap } from "../../memory/heap.js";
 import { scope } from "../../memory/scope.js";
+import { batchView } from "../../norm/views.js";
 import { LeakyReLU, leakyRelu } from "../activation.js";
 import { Conv2d } from "../conv.js";
 import type { Module } from "../module.js";
@@ -21,6 +28,14 @@ import { BatchNorm, BatchNorm2d, InPlaceActivatedBatchNorm, type InPlaceActivate
 const random = new Random(23);
 const normal = (shape: Shape, dtype: "float32" | "float64" = "float64") => randn(shape, { dtype, random });
 const values = (t: Tensor) => [...t.dataSync()];
+
+/** A second rank that is this one again. */
+const twin = {
+  ...loopback,
+  size: 2,
+  allGather: <T extends Elements>(data: T): T[] => [data.slice() as T, data.slice() as T],
+  allReduce: (data: Float64Array | Float32Array) => data.set(data.map((v) => 2 * v)),
+};
 
 /** On a copy of its input, since the contract uses one twice. */
 class OnCopy extends InPlaceActivatedBatchNorm {
@@ -114,7 +129,16 @@ describe("batch normalization in place", () => {
     const statistics = { mean: normal([3]), variance: normal([3]).square().add(0.5) };
     for (const negativeSlope of [1, 0.2]) {
       const options = { axis: 1, eps: 1e-3, negativeSlope };
+      // Of two ranks with the same batch, whose gradients are those of one.
+      const ofTwins = (i: NormInputs, affine: number | null) => {
+        const { view } = batchView(i.x.shape, 1);
+        const moments = gatherMoments(i.x, { view, samples: 5, communicator: twin, layer: "this" });
+        const gather = { add: twin.allReduce, affine };
+        return batchNormInPlaceByGroup(i, moments, { ...options, view, gather });
+      };
       for (const f of [
+        (i: NormInputs) => ofTwins(i, null),
+        (i: NormInputs) => ofTwins(i, 0.5),
         (i: NormInputs) => batchNormInPlace(i, options).out,
         (i: NormInputs) => batchNormEvalInPlace(i, statistics, options),
       ]) {
@@ -255,16 +279,19 @@ describe("memory of conv, norm, activation over several layers", () => {
     const apart = measure(() => [new BatchNorm2d(channels), new LeakyReLU()]);
     const fused = measure(() => [new BatchNorm2d(channels, { activation: "leakyRelu" })]);
     const inPlace = measure(() => [new InPlaceActivatedBatchNorm(channels)]);
+    const overRanks = measure(() => [new InPlaceActivatedBatchNorm(channels, { communicator: twin })]);
     // Statistics and other small things take a little more.
     for (const [m, tensors] of [
       [apart, 3],
       [fused, 2],
       [inPlace, 1],
+      [overRanks, 1],
     ] as const) {
       expect(m.held).toBeGreaterThanOrEqual(tensors);
       expect(m.held).toBeLessThan(tensors + 0.05);
     }
     // Going back, the activation of its own writes over its dy: there the peak is a part of one tensor lower.
     expect(apart.peak - inPlace.peak).toBeGreaterThan(2 * (depth - 1) - 0.5);
+    expect(overRanks.peak - inPlace.peak).toBeLessThan(0.05);
   });
 });

@@ -1,14 +1,20 @@
 import type { Tensor } from "../../autograd/index.js";
-import { batchNormEvalInPlace, batchNormInPlace } from "../../autograd/ops/in_place_batch_norm.js";
+import type { NormInputs } from "../../autograd/ops/fused_norm.js";
+import type { GroupMoments } from "../../autograd/ops/group_moments.js";
+import {
+  batchNormEvalInPlace,
+  batchNormInPlace,
+  batchNormInPlaceByGroup,
+} from "../../autograd/ops/in_place_batch_norm.js";
+import type { GroupNormalizeOptions } from "../../autograd/ops/sync_batch_norm.js";
 import { byUnbiasedVariance } from "../../autograd/ops/unbiased_variance.js";
 import { OptionError } from "../../base/errors.js";
 import { checkChoice, checkNumber } from "../../base/options.js";
 import type { Shape } from "../../base/shape.js";
-import { BatchNormBase } from "./batch_norm.js";
-import type { RunningNormOptions } from "./running_norm.js";
 import { disposeStatistics } from "./running_stats.js";
+import { SynchronizedBatchNorm, type SynchronizedOptions } from "./synchronized.js";
 
-export interface InPlaceActivatedBatchNormOptions extends RunningNormOptions {
+export interface InPlaceActivatedBatchNormOptions extends SynchronizedOptions {
   /** What follows the normalization. Default "leakyRelu"; "identity" for nothing. */
   readonly activation?: "leakyRelu" | "identity";
   /** leakyRelu's slope below 0, above 0 itself: the activation is inverted in backward. Default 0.01. */
@@ -20,9 +26,10 @@ const defaults = { activation: "leakyRelu" as "leakyRelu" | "identity", negative
 /**
  * Batch normalization and a leaky rectifier whose output is written over their input, which backward computes anew: of
  * the three tensors that a convolution, BatchNorm2d and LeakyReLU keep for backward, one is left. The weight counts as
- * |weight| + eps, so that it can be divided by. The tensor that goes in changes: nothing else may need its values.
+ * |weight| + eps, so that it can be divided by. The tensor that goes in changes: nothing else may need its values. With a
+ * communicator the batch is that of all its ranks, and each still keeps its output alone.
  */
-export class InPlaceActivatedBatchNorm extends BatchNormBase {
+export class InPlaceActivatedBatchNorm extends SynchronizedBatchNorm {
   /** 1 where nothing follows. */
   readonly negativeSlope: number;
 
@@ -44,9 +51,9 @@ export class InPlaceActivatedBatchNorm extends BatchNormBase {
   }
 
   protected override normalize(x: Tensor, axis: number): Tensor {
+    if (this.shares) return super.normalize(x, axis);
     const { eps, running, numFeatures, negativeSlope, conventions } = this;
-    const { weight, bias } = this.affine(x.shape[0]!);
-    const inputs = { x, weight: weight && positive(weight, eps), bias };
+    const inputs = { x, ...this.affine(x.shape[0]!) };
     if (running && !this.training) return batchNormEvalInPlace(inputs, running, { axis, eps, negativeSlope });
     const values = x.size / numFeatures;
     const used =
@@ -57,6 +64,15 @@ export class InPlaceActivatedBatchNorm extends BatchNormBase {
     this.follow({ statistics: extra, repeat: 1, values });
     disposeStatistics(extra);
     return out;
+  }
+
+  protected override normalizeBy(moments: GroupMoments, inputs: NormInputs, options: GroupNormalizeOptions): Tensor {
+    return batchNormInPlaceByGroup(inputs, moments, { ...options, negativeSlope: this.negativeSlope });
+  }
+
+  protected override affine(samples: number): { weight: Tensor | null; bias: Tensor | null } {
+    const { weight, bias } = super.affine(samples);
+    return { weight: weight && positive(weight, this.eps), bias };
   }
 }
 

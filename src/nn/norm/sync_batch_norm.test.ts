@@ -16,6 +16,7 @@ import { Sequential } from "../sequential.js";
 import {
   BatchNorm,
   BatchRenorm,
+  InPlaceActivatedBatchNorm,
   MaskedBatchNorm,
   reducedGradients,
   SyncBatchNorm,
@@ -314,6 +315,7 @@ describe("SyncBatchNorm", () => {
         new BatchRenorm(2, { communicator: never }),
         new MaskedBatchNorm(2, { communicator: never }),
         new MaskedBatchNorm(2, { communicator: never, padded: "normalize" }),
+        new InPlaceActivatedBatchNorm(2, { communicator: never }),
       ]) {
         layer.to("webgpu");
         const forward = () => (layer instanceof MaskedBatchNorm ? layer.forward(x, mask) : layer.forward(x));

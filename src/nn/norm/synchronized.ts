@@ -1,9 +1,9 @@
 import type { Tensor } from "../../autograd/index.js";
 import type { Gathering } from "../../autograd/ops/column_parts.js";
-import { checkInputs } from "../../autograd/ops/fused_norm.js";
+import { checkInputs, type NormInputs } from "../../autograd/ops/fused_norm.js";
 import { groupGradient } from "../../autograd/ops/group_gradient.js";
 import type { GroupMoments } from "../../autograd/ops/group_moments.js";
-import { normalizeByGroup } from "../../autograd/ops/sync_batch_norm.js";
+import { type GroupNormalizeOptions, normalizeByGroup } from "../../autograd/ops/sync_batch_norm.js";
 import type { Communicator } from "../../base/communicator.js";
 import { checkChoice } from "../../base/options.js";
 import type { Shape } from "../../base/shape.js";
@@ -83,10 +83,11 @@ export abstract class SynchronizedBatchNorm extends BatchNormBase {
   }
 
   protected override affine(samples: number): { weight: Tensor | null; bias: Tensor | null } {
+    const operands = super.affine(samples);
+    if (this.communicator.size === 1 || this.shares) return operands;
     const { gathering } = this;
     const { affine } = gathering;
-    const operands = super.affine(samples);
-    if (this.shares || affine === null) return operands;
+    if (affine === null) return operands;
     // Backward of an evaluation has no message that these could go with.
     const ofAll = (p: Tensor | null) => p && groupGradient({ x: p }, { gather: { ...gathering, affine } });
     return { weight: ofAll(operands.weight), bias: ofAll(operands.bias) };
@@ -110,10 +111,15 @@ export abstract class SynchronizedBatchNorm extends BatchNormBase {
       const { view } = batchView(x.shape, axis);
       const moments = this.gatherMoments(x, axis, samples);
       const inputs = { x, ...this.affineAmong(x, moments) };
-      const out = normalizeByGroup(inputs, moments, { view, eps, variance: conventions.normalizingVariance, gather });
+      const out = this.normalizeBy(moments, inputs, { view, eps, variance: conventions.normalizingVariance, gather });
       this.follow({ statistics: moments, repeat: 1, values: moments.values });
       return out;
     });
+  }
+
+  /** What a layer does with x once the moments of all ranks are known. */
+  protected normalizeBy(moments: GroupMoments, inputs: NormInputs, options: GroupNormalizeOptions): Tensor {
+    return normalizeByGroup(inputs, moments, options);
   }
 
   /** Weight and bias for an x that is normalized by these moments. */

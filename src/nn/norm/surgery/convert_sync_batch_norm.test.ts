@@ -103,6 +103,29 @@ describe("convertSyncBatchNorm", () => {
     expect(model.at(0)!.training).toBe(true);
   });
 
+  test("layers in place keep what follows them", () => {
+    const options = [{ negativeSlope: 0.3, eps: 1e-3 }, { activation: "identity" as const }];
+    const model = new nn.Sequential(...options.map((o) => new nn.InPlaceActivatedBatchNorm(4, o)));
+    const before = model.parameters();
+    const x = normal([3, 4, 2]).cast("float32");
+    const run = () => [...model.forward(x.mul(2)).dataSync()];
+    const wanted = run();
+    nn.convertSyncBatchNorm(model, loopback);
+    const [first, second] = [0, 1].map((i) => model.at(i) as nn.InPlaceActivatedBatchNorm);
+    expect([first!.negativeSlope, first!.eps, second!.negativeSlope]).toEqual([0.3, 1e-3, 1]);
+    expect(model.parameters().every((p, i) => p === before[i])).toBe(true);
+    expect(run()).toEqual(wanted);
+    nn.convertSyncBatchNorm(model, communicator, { affineGradients: "sum" });
+    const made = model.at(0) as nn.InPlaceActivatedBatchNorm;
+    expect([made.constructor, made.communicator, made.affineGradients, made.negativeSlope]).toEqual([
+      nn.InPlaceActivatedBatchNorm,
+      communicator,
+      "sum",
+      0.3,
+    ]);
+    expect(nn.reducedGradients(model)).toHaveLength(2);
+  });
+
   test("what does not go changes nothing", () => {
     const model = new nn.Sequential(new nn.BatchNorm2d(3), new nn.BatchNorm2d(3, { activation: "relu" }));
     expect(() => nn.convertSyncBatchNorm(model, communicator)).toThrow(

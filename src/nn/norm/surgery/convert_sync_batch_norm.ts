@@ -4,6 +4,7 @@ import type { Module } from "../../module.js";
 import { ActNorm } from "../act_norm.js";
 import { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d } from "../batch_norm.js";
 import { BatchRenorm } from "../batch_renorm.js";
+import { InPlaceActivatedBatchNorm } from "../in_place_activated_batch_norm.js";
 import { MaskedBatchNorm } from "../masked_batch_norm.js";
 import { checkCommunicator } from "../rank_group.js";
 import { SyncBatchNorm } from "../sync_batch_norm.js";
@@ -15,6 +16,8 @@ import { exchange, isOf, type Kind, running, type Source, same } from "./convert
 const sync = running(SyncBatchNorm);
 const renorm = running(BatchRenorm, { keeps: ["rMax", "dMax"] });
 const masked = running(MaskedBatchNorm, { keeps: ["padded"] });
+// A slope of 1 is activation "identity".
+const inPlace = running(InPlaceActivatedBatchNorm, { keeps: ["negativeSlope"] });
 
 /** What layers become, by what they are. */
 const synchronized: readonly (readonly [from: Kind, name: string, to: Kind])[] = [
@@ -23,6 +26,7 @@ const synchronized: readonly (readonly [from: Kind, name: string, to: Kind])[] =
   ),
   [renorm, "BatchRenorm", renorm],
   [masked, "MaskedBatchNorm", masked],
+  [inPlace, "InPlaceActivatedBatchNorm", inPlace],
 ];
 
 const affine = (old: Source) => ({ affine: old.weight !== null });
@@ -40,8 +44,8 @@ export interface ConvertSyncOptions {
 
 /**
  * Lets every layer of a model with statistics of the batch take them over the ranks of `communicator`, and gives the model back; where the
- * model is itself such a layer, what it became. BatchNorm and BatchNorm1d to 3d become SyncBatchNorm; BatchRenorm,
- * MaskedBatchNorm, VirtualBatchNorm and ActNorm become layers of their kind; those of several ranks already change their group. Parameters and buffers are the
+ * model is itself such a layer, what it became. BatchNorm and BatchNorm1d to 3d become SyncBatchNorm; BatchRenorm, MaskedBatchNorm,
+ * InPlaceActivatedBatchNorm, VirtualBatchNorm and ActNorm become layers of their kind; those of several ranks already change their group. Parameters and buffers are the
  * same tensors as before, options and modes stay. Other layers stay, subclasses with a forward of their own too. Every rank converts
  * its copy alike.
  *
