@@ -11,6 +11,7 @@ import {
   type ReducerStatistics,
   reducerDefaults,
 } from "./gradient_reducer.js";
+import { checkSameParameters } from "./unlike.js";
 
 export interface DistributedDataParallelOptions extends Omit<GradientReducerOptions, "reduced"> {
   /** The ranks that train together: `initDistributed()`, as a rule. */
@@ -28,13 +29,16 @@ export interface DistributedDataParallelOptions extends Omit<GradientReducerOpti
  * Buffers that ranks move apart (running statistics of BatchNorm) are rank 0's again before each training forward outside
  * noSync, in one message; none is sent where all belong to layers that keep them alike over these ranks.
  *
- * Throws: as GradientReducer; CommunicationError on all ranks where their copies have other names, types or shapes.
+ * Throws: as GradientReducer; CommunicationError on all ranks where their copies have other names, types or shapes, and in the second
+ *         training forward where the first step has left them with different parameters.
  */
 export class DistributedDataParallel<M extends Module = Module> extends Module {
   readonly communicator: Communicator;
   readonly #reducer: GradientReducer;
   readonly #broadcastBuffers: boolean;
   #silent = false;
+  /** Training forwards that began with rank 0's buffers. */
+  #forwards = 0;
 
   constructor(
     readonly module: M,
@@ -96,7 +100,10 @@ export class DistributedDataParallel<M extends Module = Module> extends Module {
       this.module.modules().flatMap((m) => ("communicator" in m && m.communicator === communicator ? m.buffers() : [])),
     );
     const buffers = [...new Set(this.module.buffers())].filter((b) => !alike.has(b));
-    if (buffers.length > 0) broadcastTensors(communicator, buffers, 0);
+    if (buffers.length === 0) return;
+    broadcastTensors(communicator, buffers, 0);
+    // Layers that keep their buffers alike keep their parameters so too.
+    if (this.#forwards++ === 1) checkSameParameters(communicator, this.module);
   }
 }
 

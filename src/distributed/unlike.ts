@@ -53,7 +53,11 @@ export function checkSameParameters(communicator: Communicator, model: Module): 
       rule: "All ranks have the same parameters after every step",
       got: unlike
         .flatMap(([first, ...more], rank) =>
-          first === undefined ? [] : [`${first}${more.length > 0 ? ` and ${more.length} others` : ""} on rank ${rank}`],
+          first === undefined
+            ? []
+            : [
+                `${first}${more.length > 0 ? ` and ${more.length} other${more.length > 1 ? "s" : ""}` : ""} on rank ${rank}`,
+              ],
         )
         .join(", ")
         .concat(" unlike rank 0's"),

@@ -189,6 +189,14 @@ describe("DistributedDataParallel", () => {
     expect(synchronized[1]!.means).toEqual(synchronized[0]!.means);
   });
 
+  test("a layer that each rank has set by its own first batch is found out", async () => {
+    for (const said of await onAll<string>(2, "setByOwnBatch", null)) {
+      expect(said).toMatch(
+        /same parameters after every step; got 0\.weight and 1 other on rank 1 unlike rank 0's.*convertSyncBatchNorm/,
+      );
+    }
+  });
+
   test("names, options and what it wraps", () => {
     const inner = new Linear(2, 3);
     const model = new DistributedDataParallel(inner, { communicator: loopback });

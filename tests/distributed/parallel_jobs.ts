@@ -5,7 +5,7 @@ import { manualSeed, Random } from "../../src/base/random.js";
 import { DistributedDataParallel, GradientReducer } from "../../src/distributed/index.js";
 import { heap } from "../../src/memory/heap.js";
 import { scope } from "../../src/memory/scope.js";
-import { BatchNorm, Linear, ReLU, reducedGradients, Sequential, SyncBatchNorm } from "../../src/nn/index.js";
+import { ActNorm, BatchNorm, Linear, ReLU, reducedGradients, Sequential, SyncBatchNorm } from "../../src/nn/index.js";
 import { clipGradNorm, SGD } from "../../src/optim/index.js";
 
 /** What is sent, by the number of elements; with `random`, sums come late, and in another order on each rank. */
@@ -335,6 +335,21 @@ function bufferMessages(c: Communicator, norm: "plain" | "own"): { counts: numbe
   return { counts, means: [...layer.runningMean!.dataSync()] };
 }
 
+/** What the second training forward says of a layer that each rank has set by its own first batch. */
+function setByOwnBatch(c: Communicator): string {
+  const model = new DistributedDataParallel(new Sequential(new ActNorm(IN)), { communicator: c });
+  const x = batchOf(8 * c.rank, 8 * c.rank + 8).cast("float32");
+  model.forward(x).square().sum().backward();
+  try {
+    model.forward(x);
+    return "nothing";
+  } catch (error) {
+    return (error as Error).message;
+  } finally {
+    model.dispose();
+  }
+}
+
 /** Layers that reduce their own gradients with a reducer that does, or should, not go with them. */
 function reducedLayers(c: Communicator): string[] {
   return (["sum", "mean"] as const).flatMap((how) =>
@@ -366,6 +381,7 @@ export const parallelJobs = {
   trainNet,
   trainWide,
   bufferMessages,
+  setByOwnBatch,
   reducedLayers,
   /** Rank 1 throws in the middle of its backward. */
   oneThrows(c: Communicator) {

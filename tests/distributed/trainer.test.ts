@@ -107,7 +107,7 @@ describe("an end that all ranks agree on", () => {
       expect(outcome).toMatchObject({
         error: "CommunicationError",
         message: expect.stringMatching(
-          /got 2\.weight and 1 others? on rank 1, 2\.weight and 1 others? on rank 2 unlike rank 0's/,
+          /got 2\.weight and 1 other on rank 1, 2\.weight and 1 other on rank 2 unlike rank 0's/,
         ),
       });
     }
