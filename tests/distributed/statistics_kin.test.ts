@@ -34,13 +34,13 @@ interface Case {
 
 const STEPS = 4;
 
-/** Samples of each rank in each step: as many on all, some, none on one of them, all on one of them. */
+/** Samples of each rank in each step: as many on all, some, none on one of them, all on one of them; in the first step 4 at least. */
 function shardsOf(size: number, step: number): number[] {
   if (step === 0 && random.uniform() < 0.5) return Array.from({ length: size }, () => 2);
   const shards = Array.from({ length: size }, () => Math.max(0, upTo(7) - 1));
   if (step === 1) shards.fill(0).splice(upTo(size), 1, 3);
   else if (step === 2) shards[upTo(size)] = 0;
-  if (shards.reduce((a, b) => a + b) < 2) shards[upTo(size)] = 3;
+  if (shards.reduce((a, b) => a + b) < (step === 0 ? 4 : 2)) shards[upTo(size)] = 4;
   return shards;
 }
 
@@ -49,6 +49,8 @@ interface Described {
   readonly options: () => object;
   /** Of a sample; default any, none too. */
   readonly spaces?: readonly number[][];
+  /** The largest difference in float32, against float64. */
+  readonly single: number;
 }
 
 const numbers = (length: number, mean: number) =>
@@ -107,25 +109,28 @@ function compare({ name, whole }: Case, got: readonly StatisticsResult[], tolera
   close(got[0]!.evaluated, want.evaluated.slice(0, got[0]!.evaluated.length), "evaluation");
 }
 
+const withSpace = [[1], [5], [2, 3]];
 const kinds: readonly Described[] = [
-  { kind: "ActNorm", options: () => ({ scale: pick(["exp", "linear"]) }) },
-  { kind: "VirtualBatchNorm", options: () => ({ eps: pick([1e-5, 0.1]) }) },
+  // The gradient of v is a sum of terms of order x^2 / d^2, 10 here, of either sign.
+  { kind: "EvoNormB0", options: () => ({ momentum: pick([0.1, null]) }), spaces: withSpace, single: 4e-6 },
+  // The bias is -3 or so, in float32, and s may be 3.
+  { kind: "ActNorm", options: () => ({ scale: pick(["exp", "linear"]) }), single: 2e-6 },
+  { kind: "VirtualBatchNorm", options: () => ({ eps: pick([1e-5, 0.1]) }), single: 5e-7 },
 ];
 
 describe("several ranks compute what one does with the joined batch", () => {
   for (const size of [2, 3, 4]) {
-    for (const [dtype, tolerance] of [
-      ["float64", 1e-12],
-      // Against float64.
-      ["float32", 1e-6],
-    ] as const) {
+    for (const dtype of ["float64", "float32"] as const) {
       test(`${size} ranks, ${dtype}`, async () => {
-        const cases = kinds.flatMap((kind) => Array.from({ length: 6 }, () => makeCase(kind, size, dtype)));
+        const cases = kinds.flatMap((kind) => {
+          const tolerance = dtype === "float64" ? 1e-12 : kind.single;
+          return Array.from({ length: 6 }, () => ({ ...makeCase(kind, size, dtype), tolerance }));
+        });
         const jobs = Array.from({ length: size }, (_, rank) => cases.map((c) => c.parts[rank]));
         const got = valuesOf(await ranks.run<StatisticsResult[]>(size, "statisticsLayers", jobs));
         for (const [i, c] of cases.entries()) {
           const of = got.map((r) => r[i]!);
-          compare(c, of, tolerance);
+          compare(c, of, c.tolerance);
         }
       });
     }
@@ -157,6 +162,8 @@ const sums = `reduce Float64Array ${2 * C}`;
 const traffic: readonly Traffic[] = [
   { kind: "ActNorm", first: [[meeting, moments], []], later: [[], []] },
   { kind: "VirtualBatchNorm", first: [[meeting, moments], [sums]], later: [[], []] },
+  { kind: "EvoNormB0", first: [[meeting, moments], [sums]], later: [[moments], [sums]] },
+  { kind: "EvoNormB0", options: { nonlinear: false }, first: [[], []], later: [[], []] },
 ];
 
 describe("what is sent", () => {
@@ -187,8 +194,20 @@ test("VirtualBatchNorm.setReference takes what all ranks give, and some nothing"
   for (const o of await ranks.run(4, "setReference", spoilt)) expect(o).toMatchObject({ error: "NonFiniteError" });
 });
 
+test("a batch with NaN on one rank is left out by the guards of all", async () => {
+  for (const kind of ["EvoNormB0"] as const) {
+    const parts = plainJobs(kind, 2, { runningStats: "guard" }, 3);
+    parts[1]!.steps[1]!.x[5] = Number.NaN;
+    const [a, b] = valuesOf(await ranks.run<StatisticsResult>(2, "statisticsSteps", parts));
+    expect([a!.skipped, b!.skipped]).toEqual([1, 1]);
+    expect(b!.state).toEqual(a!.state);
+    for (const [name, t] of Object.entries(a!.state)) expect(t.every(Number.isFinite), `${kind}: ${name}`).toBe(true);
+  }
+});
+
 describe("what does not go", () => {
-  for (const { kind, options = {} } of traffic) {
+  for (const { kind, options = {}, first } of traffic) {
+    if (first[0].length === 0) continue;
     test(`${kind} ${JSON.stringify(options)}: too few values on all ranks, and unlike layers: every rank throws`, async () => {
       const input = { kind, options, shape: [1, 3, 1] };
       for (const o of await ranks.run(3, "tooFewValues", [input, input, input])) {

@@ -7,6 +7,7 @@ import {
   BatchNorm1d,
   BatchRenorm,
   Dropout,
+  EvoNormB0,
   Linear,
   Module,
   ReLU,
@@ -71,6 +72,7 @@ const norms = {
   // Other layers with statistics of all ranks.
   sharedActNorm: (communicator: Communicator) => inPairs(new ActNorm(4, { communicator })),
   sharedVirtualBatchNorm: (communicator: Communicator) => inPairs(new VirtualBatchNorm(4, { communicator })),
+  sharedEvoNormB0: (communicator: Communicator) => inPairs(new EvoNormB0(4, { communicator })),
   own: () => inPairs(new BatchNorm1d(4)),
   // Trains by its running statistics, those of each rank's own part.
   ownRenorm: () => inPairs(new BatchRenorm(4, { rMax: 2, dMax: 1, momentum: 0.3 })),

@@ -8,7 +8,7 @@ import { channelAffine } from "./channel_affine.js";
 import { columnMoments, standardize } from "./column_parts.js";
 import { where } from "./elementwise.js";
 import { checkFloating } from "./floating.js";
-import { instanceMoments, mergeMoments } from "./instance_moments.js";
+import { instanceMoments, mergeMoments, type SampleMoments } from "./instance_moments.js";
 import { sampleAffine } from "./sample_affine.js";
 
 export interface EvoNormInputs {
@@ -24,6 +24,15 @@ function spread(t: Tensor, x: Tensor, axis: number): Tensor {
   const a = normalizeAxis(axis, x.rank);
   const samples = t.rank === 2 ? t.shape[0]! : 1;
   return t.cast(x.dtype).reshape(x.shape.map((d, i) => (i === 0 ? samples : i === a ? d : 1)));
+}
+
+export interface EvoNormB0Options {
+  readonly axis: number;
+  readonly eps: number;
+  /** The variance to use for the batch's; a constant in backward. */
+  readonly given?: Tensor;
+  /** What the batch's moments [C] are part of, and through which a gradient goes back to them. Default: nothing larger. */
+  readonly widen?: ((own: SampleMoments) => SampleMoments) | null;
 }
 
 type RatioInputs = {
@@ -76,6 +85,12 @@ const evoRatio = defineOp<RatioInputs, { readonly axis: number }, RatioInputs & 
   },
 });
 
+function varianceOfBatch(moments: SampleMoments, channels: number, widen: EvoNormB0Options["widen"]): Tensor {
+  const batch = mergeMoments(moments, 0);
+  const own = { mean: batch.mean.reshape([channels]), variance: batch.variance.reshape([channels]) };
+  return (widen ? widen(own) : own).variance;
+}
+
 /**
  * y = weight x / max(sqrt(batch variance + eps), v x + sqrt(instance variance + eps)) + bias. Both variances come from one
  * pass over x, the batch's merged from the samples'. Differentiable once by all inputs, through both.
@@ -85,11 +100,11 @@ const evoRatio = defineOp<RatioInputs, { readonly axis: number }, RatioInputs & 
  */
 export function evoNormB0(
   { x, weight, bias, v }: EvoNormInputs,
-  { axis, eps, given }: { readonly axis: number; readonly eps: number; readonly given?: Tensor },
+  { axis, eps, given, widen }: EvoNormB0Options,
 ): { out: Tensor; variance: Tensor } {
   checkFloating("EvoNormB0", x, { weight, bias, v });
   const moments = instanceMoments(x, axis);
-  const variance = given ? given.detach().cast("float64") : mergeMoments(moments, 0).variance.reshape([v.size]);
+  const variance = given ? given.detach().cast("float64") : varianceOfBatch(moments, v.size, widen);
   const [own, batch] = [moments.variance.add(eps).sqrt(), variance.add(eps).sqrt()];
   const out = channelAffine({ x: evoRatio({ x, v, own, batch }, { axis }), weight, bias }, axis);
   return { out, variance };

@@ -2,6 +2,8 @@ import { ones, type Tensor, tensor, zeros } from "../../autograd/index.js";
 import { channelAffine } from "../../autograd/ops/channel_affine.js";
 import { evoNormB0, evoNormS0 } from "../../autograd/ops/evo_norm.js";
 import { checkFloating } from "../../autograd/ops/floating.js";
+import type { SampleMoments } from "../../autograd/ops/instance_moments.js";
+import type { Communicator } from "../../base/communicator.js";
 import { ShapeError } from "../../base/errors.js";
 import { checkBoolean, checkChoice, checkNonNegative, checkPositiveInteger, readOptions } from "../../base/options.js";
 import { formatShape } from "../../base/shape.js";
@@ -18,6 +20,7 @@ import { batchView } from "../../norm/views.js";
 import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { affineParameter } from "./affine_parameter.js";
+import { type CommunicatorOption, communicatorDefault, RankGroup } from "./rank_group.js";
 import { checkAxis } from "./running_norm.js";
 import { areFinite, runningStatsMove } from "./running_stats.js";
 
@@ -71,7 +74,7 @@ abstract class EvoNorm extends Module {
   protected abstract normalize(inputs: { x: Tensor; weight: Tensor; bias: Tensor; v: Tensor }): Tensor;
 }
 
-export interface EvoNormB0Options extends EvoNormOptions {
+export interface EvoNormB0Options extends EvoNormOptions, CommunicatorOption {
   /** Weight of the new batch in running_var; null averages all batches alike; or a schedule n -> weight. */
   readonly momentum?: Momentum;
   /** "guard" leaves a batch whose variance is NaN or Inf out of running_var, and counts it in skippedUpdates. */
@@ -80,7 +83,8 @@ export interface EvoNormB0Options extends EvoNormOptions {
 
 /**
  * y = weight x / max(sqrt(batch variance + eps), v x + sqrt(instance variance + eps)) + bias: normalization and activation
- * in one. In evaluation the batch variance is the running one.
+ * in one. In evaluation the batch variance is the running one. With a communicator the batch is that of all its ranks, of which some may
+ * have no part: in training every rank calls forward and backward, with one message each, and running_var has the same bits on all.
  *
  * Shapes: x and y [N, ..., C, ...], rank 3 or more.
  * State:  weight, bias, v [C]; running_var [C] (unbiased), num_batches_tracked. Without nonlinear: weight and bias.
@@ -89,20 +93,25 @@ export class EvoNormB0 extends EvoNorm {
   runningVar: Tensor | null = null;
   numBatchesTracked: Tensor | null = null;
   momentum: Momentum;
+  readonly communicator: Communicator;
+  readonly #group: RankGroup;
   readonly runningStats: "update" | "guard";
   /** Batches that `runningStats: "guard"` left out. */
   skippedUpdates = 0;
 
   constructor(numFeatures: number, options?: EvoNormB0Options) {
-    const { momentum, runningStats, ...o } = readOptions("EvoNormB0", options, {
+    const { momentum, runningStats, communicator, ...o } = readOptions("EvoNormB0", options, {
       eps: family.EvoNormB0.eps as number,
       nonlinear: true,
       momentum: family.EvoNormB0.momentum as Momentum,
       axis: 1,
       runningStats: "update" as "update" | "guard",
+      ...communicatorDefault,
       ...placementDefaults,
     });
     super("EvoNormB0", numFeatures, o);
+    this.#group = new RankGroup("EvoNormB0", communicator, `EvoNormB0 of ${numFeatures} channels`);
+    this.communicator = this.#group.communicator;
     this.momentum = checkMomentum("EvoNormB0", momentum);
     this.runningStats = checkChoice("EvoNormB0: runningStats", runningStats, ["update", "guard"]);
     this.registerBuffer("runningVar", this.v ? ones([numFeatures], readPlacement(o)) : null, { least: 0 });
@@ -112,11 +121,17 @@ export class EvoNormB0 extends EvoNorm {
   protected override normalize(inputs: { x: Tensor; weight: Tensor; bias: Tensor; v: Tensor }): Tensor {
     const { axis, eps } = this;
     if (!this.training) return evoNormB0(inputs, { axis, eps, given: this.runningVar! }).out;
-    const { shape } = inputs.x;
-    const on = batchView(shape, axis);
-    checkBatchStatistics("EvoNormB0", shape, on);
-    const { out, variance } = evoNormB0(inputs, { axis, eps });
-    this.#follow(variance, inputs.x.size / this.numFeatures);
+    const { x } = inputs;
+    let values = x.size / this.numFeatures;
+    const widen = (own: SampleMoments) => {
+      const all = this.#group.shareMoments(x, own, values, x.shape[0]!);
+      values = all.values;
+      return all;
+    };
+    const { several } = this.#group;
+    if (!several) checkBatchStatistics("EvoNormB0", x.shape, batchView(x.shape, axis));
+    const { out, variance } = evoNormB0(inputs, { axis, eps, widen: several ? widen : null });
+    this.#follow(variance, values);
     return out;
   }
 

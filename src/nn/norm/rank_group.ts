@@ -1,6 +1,6 @@
 import type { Tensor } from "../../autograd/index.js";
 import type { Gathering } from "../../autograd/ops/column_parts.js";
-import { type GroupMoments, gatherMoments } from "../../autograd/ops/group_moments.js";
+import { type GroupMoments, gatherMoments, shareMoments } from "../../autograd/ops/group_moments.js";
 import { type Communicator, loopback } from "../../base/communicator.js";
 import { DeviceError, OptionError, ShapeError, StateError } from "../../base/errors.js";
 import { currentTape } from "../../kernels/tape.js";
@@ -41,6 +41,13 @@ export class RankGroup {
     const { layer, communicator } = this;
     this.prepare(x);
     return gatherMoments(x, { view, samples, communicator, layer });
+  }
+
+  /** The same, differentiable, from moments [C] that this rank has taken of x, of `count` values of each channel. */
+  shareMoments(x: Tensor, own: { mean: Tensor; variance: Tensor }, count: number, samples: number): GroupMoments {
+    const { layer, communicator } = this;
+    this.prepare(x);
+    return shareMoments(own, { count, samples, communicator, layer });
   }
 
   /** For ops whose backward adds up over ranks; gradients of weight and bias stay those of the rank's own elements. */

@@ -25,7 +25,17 @@ class Net extends nn.Module {
   readonly volume = new nn.BatchNorm3d(6, { trackRunningStats: false });
   readonly flow = new nn.ActNorm(6, { scale: "linear", eps: 1e-4, axis: -1 });
   readonly virtual = new nn.VirtualBatchNorm(6, { affine: false, eps: 2e-3, dtype: "float64" });
-  readonly others = [new Own(6), new nn.InstanceNorm1d(6), new nn.GhostBatchNorm(6), new nn.FrozenBatchNorm(6)];
+  readonly evo = [
+    new nn.EvoNormB0(6, { momentum: null, runningStats: "guard" }),
+    new nn.EvoNormB0(6, { nonlinear: false }),
+  ];
+  readonly others = [
+    new Own(6),
+    new nn.EvoNormS0(6, { groups: 2 }),
+    new nn.InstanceNorm1d(6),
+    new nn.GhostBatchNorm(6),
+    new nn.FrozenBatchNorm(6),
+  ];
 
   override forward(x: Tensor): Tensor {
     return x;
@@ -76,6 +86,9 @@ describe("convertSyncBatchNorm", () => {
       1e-4,
       -1,
     ]);
+    const [evo, plain] = net.evo;
+    expect([evo!.communicator, evo!.momentum, evo!.runningStats]).toEqual([communicator, null, "guard"]);
+    expect([plain!.communicator, plain!.v]).toEqual([communicator, null]);
     const { virtual } = net;
     expect([virtual.communicator, virtual.weight, virtual.eps]).toEqual([communicator, null, 2e-3]);
     expect([net.volume.runningMean, net.stem.at(1)]).toEqual([null, before.find((m) => m instanceof nn.GroupNorm)]);

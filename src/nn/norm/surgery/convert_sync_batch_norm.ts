@@ -4,6 +4,7 @@ import type { Module } from "../../module.js";
 import { ActNorm } from "../act_norm.js";
 import { BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d } from "../batch_norm.js";
 import { BatchRenorm } from "../batch_renorm.js";
+import { EvoNormB0 } from "../evo_norm.js";
 import { InPlaceActivatedBatchNorm } from "../in_place_activated_batch_norm.js";
 import { MaskedBatchNorm } from "../masked_batch_norm.js";
 import { checkCommunicator } from "../rank_group.js";
@@ -34,6 +35,7 @@ const affine = (old: Source) => ({ affine: old.weight !== null });
 /** Layers that share statistics, and have no message that gradients of weight and bias could go with. */
 const sharing: readonly (readonly [name: string, kind: Kind])[] = [
   ["ActNorm", same(ActNorm, ["scale", "eps", "axis"])],
+  ["EvoNormB0", same(EvoNormB0, ["eps", "axis", "momentum", "runningStats"], (old) => ({ nonlinear: old.v !== null }))],
   ["VirtualBatchNorm", same(VirtualBatchNorm, ["eps", "axis"], affine)],
 ];
 
@@ -45,7 +47,8 @@ export interface ConvertSyncOptions {
 /**
  * Lets every layer of a model with statistics of the batch take them over the ranks of `communicator`, and gives the model back; where the
  * model is itself such a layer, what it became. BatchNorm and BatchNorm1d to 3d become SyncBatchNorm; BatchRenorm, MaskedBatchNorm,
- * InPlaceActivatedBatchNorm, VirtualBatchNorm and ActNorm become layers of their kind; those of several ranks already change their group. Parameters and buffers are the
+ * InPlaceActivatedBatchNorm, VirtualBatchNorm, EvoNormB0 and ActNorm become layers of their kind; those of several ranks already change
+ * their group. Parameters and buffers are the
  * same tensors as before, options and modes stay. Other layers stay, subclasses with a forward of their own too. Every rank converts
  * its copy alike.
  *
