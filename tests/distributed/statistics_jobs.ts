@@ -2,12 +2,12 @@ import { type Tensor, tensor } from "../../src/autograd/index.js";
 import { type Communicator, loopback, type Numbers } from "../../src/base/communicator.js";
 import type { DType } from "../../src/base/dtype.js";
 import { Random } from "../../src/base/random.js";
-import { ActNorm, EvoNormB0, type Module, VirtualBatchNorm } from "../../src/nn/index.js";
+import { ActNorm, EvoNormB0, type Module, PowerNorm, VirtualBatchNorm } from "../../src/nn/index.js";
 import { noting } from "./sync_jobs.js";
 
 // Layers that are no BatchNorm and share statistics over ranks all the same.
 
-export const statisticsKinds = { ActNorm, VirtualBatchNorm, EvoNormB0 } as const;
+export const statisticsKinds = { ActNorm, VirtualBatchNorm, EvoNormB0, PowerNorm } as const;
 export type StatisticsKind = keyof typeof statisticsKinds;
 
 export interface StatisticsJob {

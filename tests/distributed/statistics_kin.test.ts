@@ -113,6 +113,12 @@ const withSpace = [[1], [5], [2, 3]];
 const kinds: readonly Described[] = [
   // The gradient of v is a sum of terms of order x^2 / d^2, 10 here, of either sign.
   { kind: "EvoNormB0", options: () => ({ momentum: pick([0.1, null]) }), spaces: withSpace, single: 4e-6 },
+  {
+    kind: "PowerNorm",
+    // All batches exact, some, none.
+    options: () => ({ warmupIters: pick([100, 2, 0]), groups: pick([null, 1]), alphaFwd: 0.8, alphaBkw: 0.7 }),
+    single: 5e-7,
+  },
   // The bias is -3 or so, in float32, and s may be 3.
   { kind: "ActNorm", options: () => ({ scale: pick(["exp", "linear"]) }), single: 2e-6 },
   { kind: "VirtualBatchNorm", options: () => ({ eps: pick([1e-5, 0.1]) }), single: 5e-7 },
@@ -159,10 +165,13 @@ const C = 5;
 const meeting = "gather Uint8Array";
 const moments = `gather Float64Array ${2 + 2 * C}`;
 const sums = `reduce Float64Array ${2 * C}`;
+const along = `reduce Float64Array ${C}`;
 const traffic: readonly Traffic[] = [
   { kind: "ActNorm", first: [[meeting, moments], []], later: [[], []] },
   { kind: "VirtualBatchNorm", first: [[meeting, moments], [sums]], later: [[], []] },
   { kind: "EvoNormB0", first: [[meeting, moments], [sums]], later: [[moments], [sums]] },
+  { kind: "PowerNorm", first: [[meeting, moments], [along]], later: [[moments], [along]] },
+  { kind: "PowerNorm", options: { warmupIters: 0 }, first: [[meeting, moments], [along]], later: [[moments], [along]] },
   { kind: "EvoNormB0", options: { nonlinear: false }, first: [[], []], later: [[], []] },
 ];
 
@@ -195,7 +204,7 @@ test("VirtualBatchNorm.setReference takes what all ranks give, and some nothing"
 });
 
 test("a batch with NaN on one rank is left out by the guards of all", async () => {
-  for (const kind of ["EvoNormB0"] as const) {
+  for (const kind of ["EvoNormB0", "PowerNorm"] as const) {
     const parts = plainJobs(kind, 2, { runningStats: "guard" }, 3);
     parts[1]!.steps[1]!.x[5] = Number.NaN;
     const [a, b] = valuesOf(await ranks.run<StatisticsResult>(2, "statisticsSteps", parts));

@@ -50,7 +50,7 @@ describe("several ranks learn what one learns", () => {
     expect(several.testAccuracy).toBeCloseTo(one.testAccuracy!, 10);
   });
 
-  it.each(["sharedActNorm", "sharedVirtualBatchNorm", "sharedEvoNormB0"] as const)(
+  it.each(["sharedActNorm", "sharedVirtualBatchNorm", "sharedEvoNormB0", "sharedPowerNorm"] as const)(
     "%s: four ranks, one without samples in each batch and so in the first too",
     async (norm) => {
       const input: TrainInput = { norm, batchSize: 3, samples: 36 };

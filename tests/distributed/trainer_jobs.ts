@@ -10,6 +10,7 @@ import {
   EvoNormB0,
   Linear,
   Module,
+  PowerNorm,
   ReLU,
   Sequential,
   SyncBatchNorm,
@@ -73,6 +74,7 @@ const norms = {
   sharedActNorm: (communicator: Communicator) => inPairs(new ActNorm(4, { communicator })),
   sharedVirtualBatchNorm: (communicator: Communicator) => inPairs(new VirtualBatchNorm(4, { communicator })),
   sharedEvoNormB0: (communicator: Communicator) => inPairs(new EvoNormB0(4, { communicator })),
+  sharedPowerNorm: (communicator: Communicator) => inPairs(new PowerNorm(4, { communicator, warmupIters: 5 })),
   own: () => inPairs(new BatchNorm1d(4)),
   // Trains by its running statistics, those of each rank's own part.
   ownRenorm: () => inPairs(new BatchRenorm(4, { rMax: 2, dMax: 1, momentum: 0.3 })),

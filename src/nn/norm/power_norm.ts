@@ -1,8 +1,9 @@
 import { noGrad, ones, type Tensor, tensor, zeros } from "../../autograd/index.js";
 import { batchNormEval } from "../../autograd/ops/batch_norm.js";
 import { checkFloating } from "../../autograd/ops/floating.js";
-import { type PowerOptions, powerNorm, quadraticMean } from "../../autograd/ops/power_norm.js";
+import { type PowerOptions, powerNorm, quadraticMean, squareOf } from "../../autograd/ops/power_norm.js";
 import { rmsNorm } from "../../autograd/ops/rms_norm.js";
+import type { Communicator } from "../../base/communicator.js";
 import {
   checkBoolean,
   checkChoice,
@@ -19,10 +20,11 @@ import { batchView } from "../../norm/views.js";
 import { Module, type Parameter } from "../module.js";
 import { type PlacementOptions, placementDefaults, readPlacement } from "../placement.js";
 import { affineParameter } from "./affine_parameter.js";
+import { type CommunicatorOption, communicatorDefault, RankGroup } from "./rank_group.js";
 import { checkAxis } from "./running_norm.js";
 import { areFinite, runningStatsMove } from "./running_stats.js";
 
-export interface PowerNormOptions extends PlacementOptions {
+export interface PowerNormOptions extends PlacementOptions, CommunicatorOption {
   readonly eps?: number;
   /** Weight of the OLD value in running_phi. Default 0.9. */
   readonly alphaFwd?: number;
@@ -41,7 +43,9 @@ export interface PowerNormOptions extends PlacementOptions {
 
 /**
  * Division by a running quadratic mean: y = weight x / sqrt(running_phi + eps) + bias. In training running_phi is the one
- * before this batch, and backward subtracts a running component instead of differentiating it (ema_gz).
+ * before this batch, and backward subtracts a running component instead of differentiating it (ema_gz). With a communicator the batch
+ * is that of all its ranks, of which some may have no part: in training every rank calls forward and backward, with one message each, and
+ * all have the same state, bit for bit.
  *
  * Shapes: x and y [..., C, ...].
  * State:  weight, bias; running_phi, ema_gz [C]; iters, int32: training batches seen.
@@ -58,6 +62,8 @@ export class PowerNorm extends Module {
   readonly warmupIters: number;
   readonly groups: number | null;
   readonly axis: number;
+  readonly communicator: Communicator;
+  readonly #group: RankGroup;
   readonly runningStats: "update" | "guard";
   /** Batches that `runningStats: "guard"` left out. */
   skippedUpdates = 0;
@@ -77,10 +83,13 @@ export class PowerNorm extends Module {
       affine: affine as boolean,
       axis: 1,
       runningStats: "update" as "update" | "guard",
+      ...communicatorDefault,
       ...placementDefaults,
     });
     const placed = readPlacement(o);
     checkPositiveInteger("PowerNorm: numFeatures", numFeatures);
+    this.#group = new RankGroup("PowerNorm", o.communicator, `PowerNorm of ${numFeatures} channels`);
+    this.communicator = this.#group.communicator;
     this.eps = checkNonNegative("PowerNorm: eps", o.eps);
     this.alphaFwd = checkProbability("PowerNorm: alphaFwd", o.alphaFwd);
     this.alphaBkw = checkProbability("PowerNorm: alphaBkw", o.alphaBkw);
@@ -118,17 +127,28 @@ export class PowerNorm extends Module {
           { axis, eps },
         );
       }
-      const on = batchView(x.shape, axis);
-      checkBatchStatistics("PowerNorm", x.shape, on);
-      const own = noGrad(() => quadraticMean(inputs.x, on.view));
+      const { view } = batchView(x.shape, axis);
+      const { own, wider } = noGrad(() => this.#quadraticMean(inputs.x));
       const warm = this.iters!.item() < this.warmupIters;
       const square = warm ? own : phi;
       const nu = warm ? null : copy(this.emaGz!, 1 - this.alphaBkw);
       const observe: PowerOptions["observe"] = (along, of, gamma) => this.#followGradient(along, of, gamma);
-      const out = powerNorm({ ...inputs, square, own, nu }, { view: on.view, eps, observe });
+      const out = powerNorm({ ...inputs, square, own, nu }, { view, eps, wider, observe });
       this.#followInput(own);
       return out;
     });
+  }
+
+  /** psi_B^2, and how backward adds up over as much as that was taken from. */
+  #quadraticMean(x: Tensor): { own: Tensor; wider: PowerOptions["wider"] } {
+    const on = batchView(x.shape, this.axis);
+    const group = this.#group;
+    if (group.several) {
+      const moments = group.gatherMoments(x, on.view, x.shape[0]!);
+      return { own: squareOf(moments), wider: { values: moments.values, add: group.gathering.add } };
+    }
+    checkBatchStatistics("PowerNorm", x.shape, on);
+    return { own: quadraticMean(x, on.view), wider: null };
   }
 
   /** Each group of channels divided by its root mean square at each position. */

@@ -29,6 +29,14 @@ class Net extends nn.Module {
     new nn.EvoNormB0(6, { momentum: null, runningStats: "guard" }),
     new nn.EvoNormB0(6, { nonlinear: false }),
   ];
+  readonly power = new nn.PowerNorm(6, {
+    alphaFwd: 0.7,
+    alphaBkw: 0.6,
+    warmupIters: 3,
+    groups: 2,
+    affine: false,
+    eps: 1e-3,
+  });
   readonly others = [
     new Own(6),
     new nn.EvoNormS0(6, { groups: 2 }),
@@ -46,6 +54,7 @@ describe("convertSyncBatchNorm", () => {
   test("layers of every kind, with the same tensors and options", () => {
     const net = new Net();
     net.stem.forward(normal([2, 6, 2, 2]).cast("float32"));
+    net.power.forward(normal([2, 6, 2, 2]).cast("float32"));
     net.virtual.setReference(normal([2, 6, 2, 2]));
     net.last.eval();
     const state = net.stateDict();
@@ -89,7 +98,14 @@ describe("convertSyncBatchNorm", () => {
     const [evo, plain] = net.evo;
     expect([evo!.communicator, evo!.momentum, evo!.runningStats]).toEqual([communicator, null, "guard"]);
     expect([plain!.communicator, plain!.v]).toEqual([communicator, null]);
-    const { virtual } = net;
+    const { virtual, power } = net;
+    expect([power.communicator, power.alphaFwd, power.alphaBkw, power.warmupIters]).toEqual([
+      communicator,
+      0.7,
+      0.6,
+      3,
+    ]);
+    expect([power.groups, power.eps, power.weight]).toEqual([2, 1e-3, null]);
     expect([virtual.communicator, virtual.weight, virtual.eps]).toEqual([communicator, null, 2e-3]);
     expect([net.volume.runningMean, net.stem.at(1)]).toEqual([null, before.find((m) => m instanceof nn.GroupNorm)]);
     for (const layer of net.others) expect(before).toContain(layer);

@@ -7,6 +7,7 @@ import { BatchRenorm } from "../batch_renorm.js";
 import { EvoNormB0 } from "../evo_norm.js";
 import { InPlaceActivatedBatchNorm } from "../in_place_activated_batch_norm.js";
 import { MaskedBatchNorm } from "../masked_batch_norm.js";
+import { PowerNorm } from "../power_norm.js";
 import { checkCommunicator } from "../rank_group.js";
 import { SyncBatchNorm } from "../sync_batch_norm.js";
 import { type AffineGradients, synchronizedDefaults } from "../synchronized.js";
@@ -36,6 +37,10 @@ const affine = (old: Source) => ({ affine: old.weight !== null });
 const sharing: readonly (readonly [name: string, kind: Kind])[] = [
   ["ActNorm", same(ActNorm, ["scale", "eps", "axis"])],
   ["EvoNormB0", same(EvoNormB0, ["eps", "axis", "momentum", "runningStats"], (old) => ({ nonlinear: old.v !== null }))],
+  [
+    "PowerNorm",
+    same(PowerNorm, ["eps", "alphaFwd", "alphaBkw", "warmupIters", "groups", "axis", "runningStats"], affine),
+  ],
   ["VirtualBatchNorm", same(VirtualBatchNorm, ["eps", "axis"], affine)],
 ];
 
@@ -47,10 +52,9 @@ export interface ConvertSyncOptions {
 /**
  * Lets every layer of a model with statistics of the batch take them over the ranks of `communicator`, and gives the model back; where the
  * model is itself such a layer, what it became. BatchNorm and BatchNorm1d to 3d become SyncBatchNorm; BatchRenorm, MaskedBatchNorm,
- * InPlaceActivatedBatchNorm, VirtualBatchNorm, EvoNormB0 and ActNorm become layers of their kind; those of several ranks already change
- * their group. Parameters and buffers are the
- * same tensors as before, options and modes stay. Other layers stay, subclasses with a forward of their own too. Every rank converts
- * its copy alike.
+ * InPlaceActivatedBatchNorm, VirtualBatchNorm, EvoNormB0, PowerNorm and ActNorm become layers of their kind; those of several ranks
+ * already change their group. Parameters and buffers are the same tensors as before, options and modes stay. Other layers stay, subclasses
+ * with a forward of their own too. Every rank converts its copy alike.
  *
  * Throws OptionError for a layer with an activation of its own, and where `communicator` is none; nothing is changed then.
  */
