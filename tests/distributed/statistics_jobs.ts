@@ -2,12 +2,12 @@ import { type Tensor, tensor } from "../../src/autograd/index.js";
 import { type Communicator, loopback, type Numbers } from "../../src/base/communicator.js";
 import type { DType } from "../../src/base/dtype.js";
 import { Random } from "../../src/base/random.js";
-import { ActNorm, EvoNormB0, type Module, PowerNorm, VirtualBatchNorm } from "../../src/nn/index.js";
+import { ActNorm, EvoNormB0, type Module, PowerNorm, SwitchableNorm, VirtualBatchNorm } from "../../src/nn/index.js";
 import { noting } from "./sync_jobs.js";
 
 // Layers that are no BatchNorm and share statistics over ranks all the same.
 
-export const statisticsKinds = { ActNorm, VirtualBatchNorm, EvoNormB0, PowerNorm } as const;
+export const statisticsKinds = { ActNorm, VirtualBatchNorm, EvoNormB0, PowerNorm, SwitchableNorm } as const;
 export type StatisticsKind = keyof typeof statisticsKinds;
 
 export interface StatisticsJob {
@@ -79,7 +79,7 @@ export const statisticsJobs = {
   /** Several layers one after the other: threads take longer to start than to compute this. */
   statisticsLayers: (communicator: Communicator, jobs: readonly StatisticsJob[]) =>
     jobs.map((job) => statisticsSteps(communicator, job)),
-  /** A forward that no rank can do: one value of each channel on rank 0 alone. */
+  /** A forward that no rank can do: too few values on rank 0, none on the others. */
   tooFewValues: (communicator: Communicator, { kind, options, shape }: StatisticsJobShape) => {
     const here = communicator.rank === 0 ? shape : [0, ...shape.slice(1)];
     const x = tensor(new Float32Array(here.reduce((a, b) => a * b, 1)), { shape: here });

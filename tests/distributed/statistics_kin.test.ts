@@ -119,6 +119,22 @@ const kinds: readonly Described[] = [
     options: () => ({ warmupIters: pick([100, 2, 0]), groups: pick([null, 1]), alphaFwd: 0.8, alphaBkw: 0.7 }),
     single: 5e-7,
   },
+  {
+    kind: "SwitchableNorm",
+    options: () => ({
+      momentum: pick([0.1, null]),
+      normalizingVariance: pick(["biased", "unbiased"]),
+      parameterGradients: pick(["sum", "mean"]),
+    }),
+    spaces: [[5], [2, 3]],
+    single: 1e-6,
+  },
+  {
+    kind: "SwitchableNorm",
+    options: () => ({ useBatchNorm: false }),
+    spaces: [[5], [2, 3]],
+    single: 1e-6,
+  },
   // The bias is -3 or so, in float32, and s may be 3.
   { kind: "ActNorm", options: () => ({ scale: pick(["exp", "linear"]) }), single: 2e-6 },
   { kind: "VirtualBatchNorm", options: () => ({ eps: pick([1e-5, 0.1]) }), single: 5e-7 },
@@ -172,6 +188,8 @@ const traffic: readonly Traffic[] = [
   { kind: "EvoNormB0", first: [[meeting, moments], [sums]], later: [[moments], [sums]] },
   { kind: "PowerNorm", first: [[meeting, moments], [along]], later: [[moments], [along]] },
   { kind: "PowerNorm", options: { warmupIters: 0 }, first: [[meeting, moments], [along]], later: [[moments], [along]] },
+  { kind: "SwitchableNorm", first: [[meeting, moments], [sums]], later: [[moments], [sums]] },
+  { kind: "SwitchableNorm", options: { useBatchNorm: false }, first: [[], []], later: [[], []] },
   { kind: "EvoNormB0", options: { nonlinear: false }, first: [[], []], later: [[], []] },
 ];
 
@@ -204,7 +222,7 @@ test("VirtualBatchNorm.setReference takes what all ranks give, and some nothing"
 });
 
 test("a batch with NaN on one rank is left out by the guards of all", async () => {
-  for (const kind of ["EvoNormB0", "PowerNorm"] as const) {
+  for (const kind of ["EvoNormB0", "PowerNorm", "SwitchableNorm"] as const) {
     const parts = plainJobs(kind, 2, { runningStats: "guard" }, 3);
     parts[1]!.steps[1]!.x[5] = Number.NaN;
     const [a, b] = valuesOf(await ranks.run<StatisticsResult>(2, "statisticsSteps", parts));
@@ -218,7 +236,8 @@ describe("what does not go", () => {
   for (const { kind, options = {}, first } of traffic) {
     if (first[0].length === 0) continue;
     test(`${kind} ${JSON.stringify(options)}: too few values on all ranks, and unlike layers: every rank throws`, async () => {
-      const input = { kind, options, shape: [1, 3, 1] };
+      // Instance statistics need two values of their own.
+      const input = { kind, options, shape: kind === "SwitchableNorm" ? [0, 3, 2] : [1, 3, 1] };
       for (const o of await ranks.run(3, "tooFewValues", [input, input, input])) {
         expect(o).toMatchObject({ error: "ShapeError", message: expect.stringContaining(kind) });
       }

@@ -13,6 +13,7 @@ import {
   PowerNorm,
   ReLU,
   Sequential,
+  SwitchableNorm,
   SyncBatchNorm,
   VirtualBatchNorm,
 } from "../../src/nn/index.js";
@@ -75,6 +76,7 @@ const norms = {
   sharedVirtualBatchNorm: (communicator: Communicator) => inPairs(new VirtualBatchNorm(4, { communicator })),
   sharedEvoNormB0: (communicator: Communicator) => inPairs(new EvoNormB0(4, { communicator })),
   sharedPowerNorm: (communicator: Communicator) => inPairs(new PowerNorm(4, { communicator, warmupIters: 5 })),
+  sharedSwitchableNorm: (communicator: Communicator) => inPairs(new SwitchableNorm(4, { communicator })),
   own: () => inPairs(new BatchNorm1d(4)),
   // Trains by its running statistics, those of each rank's own part.
   ownRenorm: () => inPairs(new BatchRenorm(4, { rMax: 2, dMax: 1, momentum: 0.3 })),

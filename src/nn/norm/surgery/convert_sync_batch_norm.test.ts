@@ -37,6 +37,12 @@ class Net extends nn.Module {
     affine: false,
     eps: 1e-3,
   });
+  readonly switchable = new nn.SwitchableNorm(6, {
+    useMovingAverage: false,
+    normalizingVariance: "unbiased",
+    lastGamma: true,
+  });
+  readonly instance = new nn.SwitchableNorm(6, { useBatchNorm: false });
   readonly others = [
     new Own(6),
     new nn.EvoNormS0(6, { groups: 2 }),
@@ -55,6 +61,7 @@ describe("convertSyncBatchNorm", () => {
     const net = new Net();
     net.stem.forward(normal([2, 6, 2, 2]).cast("float32"));
     net.power.forward(normal([2, 6, 2, 2]).cast("float32"));
+    net.switchable.forward(normal([2, 6, 2, 2]).cast("float32"));
     net.virtual.setReference(normal([2, 6, 2, 2]));
     net.last.eval();
     const state = net.stateDict();
@@ -98,7 +105,10 @@ describe("convertSyncBatchNorm", () => {
     const [evo, plain] = net.evo;
     expect([evo!.communicator, evo!.momentum, evo!.runningStats]).toEqual([communicator, null, "guard"]);
     expect([plain!.communicator, plain!.v]).toEqual([communicator, null]);
-    const { virtual, power } = net;
+    const { virtual, power, switchable, instance } = net;
+    expect([switchable.communicator, switchable.momentum]).toEqual([communicator, null]);
+    expect(switchable.conventions.normalizingVariance).toBe("unbiased");
+    expect([instance.communicator, instance.useBatchNorm, instance.runningVar]).toEqual([communicator, false, null]);
     expect([power.communicator, power.alphaFwd, power.alphaBkw, power.warmupIters]).toEqual([
       communicator,
       0.7,

@@ -9,6 +9,7 @@ import { InPlaceActivatedBatchNorm } from "../in_place_activated_batch_norm.js";
 import { MaskedBatchNorm } from "../masked_batch_norm.js";
 import { PowerNorm } from "../power_norm.js";
 import { checkCommunicator } from "../rank_group.js";
+import { SwitchableNorm } from "../switchable_norm.js";
 import { SyncBatchNorm } from "../sync_batch_norm.js";
 import { type AffineGradients, synchronizedDefaults } from "../synchronized.js";
 import { VirtualBatchNorm } from "../virtual_batch_norm.js";
@@ -41,6 +42,7 @@ const sharing: readonly (readonly [name: string, kind: Kind])[] = [
     "PowerNorm",
     same(PowerNorm, ["eps", "alphaFwd", "alphaBkw", "warmupIters", "groups", "axis", "runningStats"], affine),
   ],
+  ["SwitchableNorm", running(SwitchableNorm, { keeps: ["useBatchNorm"] })],
   ["VirtualBatchNorm", same(VirtualBatchNorm, ["eps", "axis"], affine)],
 ];
 
@@ -52,9 +54,9 @@ export interface ConvertSyncOptions {
 /**
  * Lets every layer of a model with statistics of the batch take them over the ranks of `communicator`, and gives the model back; where the
  * model is itself such a layer, what it became. BatchNorm and BatchNorm1d to 3d become SyncBatchNorm; BatchRenorm, MaskedBatchNorm,
- * InPlaceActivatedBatchNorm, VirtualBatchNorm, EvoNormB0, PowerNorm and ActNorm become layers of their kind; those of several ranks
- * already change their group. Parameters and buffers are the same tensors as before, options and modes stay. Other layers stay, subclasses
- * with a forward of their own too. Every rank converts its copy alike.
+ * InPlaceActivatedBatchNorm, VirtualBatchNorm, SwitchableNorm, EvoNormB0, PowerNorm and ActNorm become layers of their kind; those of
+ * several ranks already change their group. Parameters and buffers are the same tensors as before, options and modes stay. Other layers
+ * stay, subclasses with a forward of their own too. Every rank converts its copy alike.
  *
  * Throws OptionError for a layer with an activation of its own, and where `communicator` is none; nothing is changed then.
  */
