@@ -35,6 +35,9 @@ const trainings: readonly (readonly [Omit<Training, "shares" | "steps">, Limits]
   [{ norm: "SyncBatchNorm", optimizer: "momentum SGD", dtype: "float32", affineGradients: "sum" }, single],
   [{ norm: "BatchRenorm", optimizer: "momentum SGD", dtype: "float64", affineGradients: "sum" }, double],
   [{ norm: "MaskedBatchNorm normalize", optimizer: "momentum SGD", dtype: "float64" }, double],
+  ...(["ActNorm", "VirtualBatchNorm", "SwitchableNorm", "EvoNormB0", "PowerNorm"] as const).map(
+    (norm) => [{ norm, optimizer: "momentum SGD", dtype: "float64" }, double] as const,
+  ),
   [{ norm: "InPlaceActivatedBatchNorm", optimizer: "momentum SGD", dtype: "float64", affineGradients: "sum" }, double],
 ];
 

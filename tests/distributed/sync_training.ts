@@ -5,17 +5,22 @@ import { manualSeed, Random } from "../../src/base/random.js";
 import { broadcastState, sumGradients } from "../../src/distributed/index.js";
 import { scope } from "../../src/memory/scope.js";
 import {
+  ActNorm,
   type AffineGradients,
   BatchRenorm,
   Conv2d,
+  EvoNormB0,
   Flatten,
   InPlaceActivatedBatchNorm,
   Linear,
   type Mask,
   MaskedBatchNorm,
   Module,
+  PowerNorm,
   reducedGradients,
+  SwitchableNorm,
   SyncBatchNorm,
+  VirtualBatchNorm,
 } from "../../src/nn/index.js";
 import { crossEntropy } from "../../src/nn/loss/cross_entropy.js";
 import { Adam, SGD } from "../../src/optim/index.js";
@@ -38,6 +43,11 @@ const norms = {
   SyncBatchNorm: (n: number, o: Common) => new SyncBatchNorm(n, o),
   BatchRenorm: (n: number, o: Common) => new BatchRenorm(n, { ...o, rMax: 1.5, dMax: 0.5, momentum: 0.1 }),
   InPlaceActivatedBatchNorm: (n: number, o: Common) => new InPlaceActivatedBatchNorm(n, { ...o, negativeSlope: 0.1 }),
+  ActNorm: (n: number, { dtype, communicator }: Common) => new ActNorm(n, { dtype, communicator }),
+  VirtualBatchNorm: (n: number, { dtype, communicator }: Common) => new VirtualBatchNorm(n, { dtype, communicator }),
+  SwitchableNorm: (n: number, { dtype, communicator }: Common) => new SwitchableNorm(n, { dtype, communicator }),
+  EvoNormB0: (n: number, { dtype, communicator }: Common) => new EvoNormB0(n, { dtype, communicator }),
+  PowerNorm: (n: number, { dtype, communicator }: Common) => new PowerNorm(n, { dtype, communicator, warmupIters: 5 }),
   "MaskedBatchNorm zero": (n: number, o: Common) => new MaskedBatchNorm(n, { ...o, padded: "zero" }),
   "MaskedBatchNorm keep": (n: number, o: Common) => new MaskedBatchNorm(n, { ...o, padded: "keep" }),
   "MaskedBatchNorm normalize": (n: number, o: Common) => new MaskedBatchNorm(n, { ...o, padded: "normalize" }),

@@ -153,6 +153,23 @@ test("parameter gradients are sums over the batch, or means; the gradient to the
   }
 });
 
+test("parameter gradients of no samples are 0, as means too", () => {
+  for (const layer of [
+    new BatchNorm1d(3, { ...f64, parameterGradients: "mean" }).eval(),
+    new GroupNorm(3, 3, { ...f64, parameterGradients: "mean" }),
+    new InstanceNorm1d(3, { ...f64, affine: true, parameterGradients: "mean" }),
+  ]) {
+    layer
+      .forward(normal([0, 3, 4]))
+      .sum()
+      .backward();
+    expect(layer.parameters().map((p) => values(p.grad))).toEqual([
+      [0, 0, 0],
+      [0, 0, 0],
+    ]);
+  }
+});
+
 describe("in place", () => {
   const input = normal([2, 3, 4]).cast("float32");
 

@@ -40,6 +40,8 @@ export function asOperand<T extends Tensor | null>(
   samples: number,
 ): T {
   if (!parameter) return parameter;
+  // No samples, no gradient: 0, not 0 / 0.
+  const share = 1 / Math.max(1, samples);
   const flat = parameter.rank === shape.length ? parameter : parameter.reshape(shape);
-  return scaleGradient(flat, convention === "mean" ? 1 / samples : 1) as T;
+  return scaleGradient(flat, convention === "mean" ? share : 1) as T;
 }

@@ -51,7 +51,7 @@ export class MaskedBatchNorm extends SynchronizedBatchNorm {
     const { plan, count } = compactBatch(readMask("MaskedBatchNorm", mask, x.shape, axis), x.shape, axis);
     if (padded === "normalize" && running && !this.training) return super.forward(x);
     const valid = takeValid({ x }, plan).reshape(plan.last ? [count, numFeatures] : [numFeatures, count]);
-    const inputs = { x: valid, ...this.affine(Math.max(1, x.shape[0]!)) };
+    const inputs = { x: valid, ...this.affine(x.shape[0]!) };
     const along = plan.last ? 1 : 0;
     const put = (values: Tensor) =>
       putValid({ values: values.reshape([plan.size]), base: padded === "keep" ? x : null }, plan);
@@ -121,7 +121,7 @@ export class MaskedBatchNorm extends SynchronizedBatchNorm {
       const [mean, biased] = [part(0), part(1)];
       this.follow({ statistics: { mean, variance: biased }, repeat: 1, values: count });
       const variance = conventions.normalizingVariance === "biased" ? biased : biased.mul(besselFactor(count));
-      return standardize({ x, mean, variance, ...this.affine(Math.max(1, x.shape[0]!)) }, { view, eps });
+      return standardize({ x, mean, variance, ...this.affine(x.shape[0]!) }, { view, eps });
     });
   }
 }
