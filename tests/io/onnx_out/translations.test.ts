@@ -10,6 +10,7 @@ const unreached: Record<string, string> = {
   bucket_norm: "the same",
   group_gradient: "gradients over several ranks",
   normalize_beside: "statistics in training over several ranks",
+  join_moments: "the same",
 };
 
 const folders = ["autograd/ops/", "io/onnx/operators/"].map((f) => new URL(`../../../src/${f}`, import.meta.url));
