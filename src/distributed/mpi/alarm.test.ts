@@ -36,6 +36,32 @@ test.each([
   expect([status, stdout, stderr]).toEqual([0, "done\n", ""]);
 });
 
+/** MPI_Init writes to the environment, which a thread that starts reads: that ends in a segmentation fault now and then. */
+test("the call begins once the alarm's thread is up, and may change the environment", () => {
+  const { status, signal, stderr } = spawnSync(
+    process.execPath,
+    [
+      "--input-type=module",
+      "-e",
+      `import { createRequire } from "node:module";
+      ${compiled}
+      const libc = createRequire(${JSON.stringify(import.meta.url)})("koffi").load(null);
+      const setenv = libc.func("setenv", "int", ["str", "str", "int"]);
+      const clearenv = libc.func("clearenv", "int", []);
+      const body = () => {
+        // A thread takes some 10 ms to start. What was freed is written over at once.
+        for (const until = performance.now() + 20; performance.now() < until; ) {
+          clearenv();
+          for (let i = 0; i < 100; i++) setenv("EVENKEEL_" + i, "\\x01".repeat(8 * i), 1);
+        }
+      };
+      for (let round = 0; round < 50; round++) withAlarm(60, "", () => body());`,
+    ],
+    { encoding: "utf8", timeout: 60_000 },
+  );
+  expect([status, signal, stderr]).toEqual([0, null, ""]);
+});
+
 test("what the call gives and throws is handed on", () => {
   expect(withAlarm(60, "", () => 7)).toBe(7);
   expect(() =>

@@ -1,5 +1,6 @@
 import { inspect } from "node:util";
 import { StateError } from "../../base/errors.js";
+import { awaitThreads } from "../../kernels/threads/pool.js";
 import { withAlarm } from "./alarm.js";
 import type { Farewell } from "./farewell.js";
 import { type Launched, watchLauncher } from "./launcher.js";
@@ -47,6 +48,8 @@ export class Lifetime {
       const seconds = Math.max(timeout, STARTING);
       const late = `evenkeel: a rank ends, since in ${seconds} seconds not all others came to initDistributed(): look for one that ended before it`;
       const start = (provided: number) => call.MPI_Init_thread(0, 0, FUNNELED, provided);
+      // MPI writes to the environment as it starts and ends.
+      awaitThreads();
       withAlarm(seconds, late, () => mpi.number("MPI_Init_thread", start));
     }
     process.on("uncaughtExceptionMonitor", (error) => {
@@ -111,7 +114,9 @@ export class Lifetime {
       return;
     }
     this.ended = true;
-    if (this.mpi.abi.finalizesOverNetworks || !this.severalNodes) this.mpi.call.MPI_Finalize();
+    if (!this.mpi.abi.finalizesOverNetworks && this.severalNodes) return;
+    awaitThreads();
+    this.mpi.call.MPI_Finalize();
   }
 
   /** Says farewell in every group, and waits until all others have. Returns why that cannot be. */

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { Storage } from "../../memory/storage.js";
-import { getThreads, launch, setThreads, startThreads, workersReady } from "./pool.js";
+import { awaitThreads, getThreads, launch, setThreads, startThreads, workersReady } from "./pool.js";
 
 const fill = (y: Storage, value: number, unit = 64) =>
   launch("fill", Math.ceil(y.length / unit), y.length, [y.ptr, y.length, value, unit]);
@@ -36,6 +36,13 @@ test("workers that fell asleep wake for the next job", async () => {
     expect(y.view.every((v) => v === round)).toBe(true);
   }
   y.release();
+});
+
+test("awaitThreads returns once those that were started are up", () => {
+  setThreads(6);
+  startThreads();
+  awaitThreads();
+  expect(workersReady()).toBe(5);
 });
 
 test("thread counts outside [1, 64] are refused by name", () => {

@@ -70,6 +70,17 @@ export const scratchPlaces = (): number => Math.max(getThreads(), workers + 1);
 /** Workers that are up (the caller not counted). For tests and for `doctor`. */
 export const workersReady = (): number => Math.min(getThreads() - 1, Atomics.load(control, word.ready));
 
+/**
+ * Waits for those that have been started to be up, for so many milliseconds at most. A thread that starts reads the environment, which
+ * nobody may change meanwhile (setenv(3)).
+ */
+export function awaitThreads(milliseconds = 10_000): void {
+  const since = performance.now();
+  const bed = new Int32Array(new SharedArrayBuffer(4));
+  while (Atomics.load(control, word.ready) < workers && performance.now() - since < milliseconds)
+    Atomics.wait(bed, 0, 0, 1);
+}
+
 /** Starts the workers now, without waiting for them. */
 export function startThreads(): void {
   while (workers < getThreads() - 1) {
