@@ -14,10 +14,17 @@ export function makeFolder(wanted: string | undefined): string {
 
 /** Node's own recursive mkdir asks for ever where a parent is there but what is made in it is not, as in /proc. */
 function makeWithParents(folder: string): void {
-  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return;
+  if (isFolder(folder)) return;
   makeWithParents(dirname(folder));
-  mkdirSync(folder);
+  try {
+    mkdirSync(folder);
+  } catch (error) {
+    // Another process may have been quicker.
+    if (!isFolder(folder)) throw error;
+  }
 }
+
+const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 
 function timeStamp(time: Date): string {
   const two = (n: number) => String(n).padStart(2, "0");

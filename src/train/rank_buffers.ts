@@ -20,7 +20,11 @@ export function buffersOfOthers(communicator: Communicator, model: Module): Rank
   if (unlike.size === 0) return [];
   const gathered = named
     .filter(([name]) => unlike.has(name))
-    .map(([name, { shape, storage }]) => ({ name, shape, all: communicator.allGather(storage.view) }));
+    .map(([name, { shape, storage }]) => ({
+      name,
+      shape,
+      all: communicator.allGather(storage.view, { equalLengths: true }),
+    }));
   return Array.from({ length: communicator.size - 1 }, (_, i) =>
     Object.fromEntries(gathered.map(({ name, shape, all }) => [name, { shape, data: all[i + 1]! }])),
   );

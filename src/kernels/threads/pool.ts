@@ -18,6 +18,9 @@ const CHUNKS_PER_THREAD = 4;
 /** Nanoseconds on one thread between two calls of what is to be done meanwhile: some ten times what such a call takes. */
 const PIECE_WORK = 100_000;
 
+/** Milliseconds that threads may take to start. */
+const BOOT_MS = 10_000;
+
 let threads = 0; // 0: not decided yet
 /** Whether the program has said how many. */
 let chosen = false;
@@ -71,14 +74,13 @@ export const scratchPlaces = (): number => Math.max(getThreads(), workers + 1);
 export const workersReady = (): number => Math.min(getThreads() - 1, Atomics.load(control, word.ready));
 
 /**
- * Waits for those that have been started to be up, for so many milliseconds at most. A thread that starts reads the environment, which
- * nobody may change meanwhile (setenv(3)).
+ * Waits for those that have been started to be up, ten seconds at most. A thread that starts reads the environment, which nobody may
+ * change meanwhile (setenv(3)).
  */
-export function awaitThreads(milliseconds = 10_000): void {
+export function awaitThreads(): void {
   const since = performance.now();
   const bed = new Int32Array(new SharedArrayBuffer(4));
-  while (Atomics.load(control, word.ready) < workers && performance.now() - since < milliseconds)
-    Atomics.wait(bed, 0, 0, 1);
+  while (Atomics.load(control, word.ready) < workers && performance.now() - since < BOOT_MS) Atomics.wait(bed, 0, 0, 1);
 }
 
 /** Starts the workers now, without waiting for them. */
